@@ -1,0 +1,53 @@
+# Two commands: `make demo` and `make test`. Both make the environment they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+WORKERS ?= 2
+
+.PHONY: help demo test lint gate unit wheel lock clean
+
+help:
+	@echo "make demo   run the gate on the backends that need no server, write the report"
+	@echo "make test   run everything that the project tests"
+	@echo "make lint   check formatting, style, types and the direction of imports"
+	@echo "make lock   renew requirements.txt from pyproject.toml"
+	@echo "make clean  remove the environment and what runs left"
+
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11: give another with PYTHON=…" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/pytest --backend=embedded -n $(WORKERS) -q --results=results/demo; \
+	  status=$$?; \
+	  $(BIN)/pytest --backend=embedded --benchmark-only --profile=smoke -q \
+	    --results=results/demo || status=$$?; \
+	  $(BIN)/conformance report results/demo --output results/report && exit $$status
+
+test: lint unit gate
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+gate: $(STAMP)
+	$(BIN)/pytest --backend=embedded -n $(WORKERS) -q --strict-claims
+
+unit: $(STAMP)
+	$(BIN)/pytest -n $(WORKERS) tests
+
+lock: $(STAMP)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev \
+	  --no-header --output-file requirements.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) results dist build .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -1,0 +1,37 @@
+"""The file backend: a directory of this host, in the run's own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from conformance.backends import Backend, Server
+
+__all__ = ["FILE"]
+
+
+def _obstacle() -> str | None:
+    return None if sys.platform != "win32" else "it needs flock(2), which Windows lacks"
+
+
+def _start(directory: Path, run_id: str) -> Server:
+    return Server(url=f"file://{directory / 'file'}")
+
+
+def _residue(url: str) -> int:
+    """Count the files."""
+    return sum(path.is_file() for path in Path(urlsplit(url).path).rglob("*"))
+
+
+FILE = Backend(
+    name="file",
+    summary="files and flock(2) in a directory of this host",
+    embedded=True,
+    obstacle=_obstacle,
+    start=_start,
+    stop=lambda directory, run_id: None,
+    sweep=lambda run_id: None,
+    private=lambda url, name: f"{url}-{name}",
+    residue=_residue,
+)

@@ -1,0 +1,225 @@
+"""Clients that all want the same lock: what they do, and the figures of what came of it.
+
+The figures are made from the history of the clients' calls, the one that the lock checker
+judges. Only a lock that was exclusive has figures: one that lets two clients in is fast
+because it does not work, so what was measured of it is not told.
+
+A client writes each call down before and after it, which takes it some microseconds
+between its calls: little beside the hold, and no part of a wait. It is part of a hand-off
+only where the last holder takes the lock back itself. Inside one process the writers
+take turns with those who wait, so a lock in memory passes on more slowly than unwatched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from conformance.benchmarks.distribution import (
+    Samples,
+    jain_index,
+    measure,
+    nanoseconds,
+    save_samples,
+)
+from conformance.checkers import check_lock
+from conformance.checkers.conduct import check_conduct
+from conformance.history import History, Operation, lane
+from conformance.results import Benchmark
+from conformance.verdict import Finding, Verdict
+from conformance.workload.plan import Phase, Plan, Step
+
+__all__ = ["HOLD", "LOCK", "Contention", "contend", "contention", "judge", "result"]
+
+LOCK = b"contended"
+
+CONTENDED = "contended lock"
+
+HOLD = 0.000_2
+"""Seconds for which a client sleeps while it holds: as short as lets the others see that
+the lock is taken, and as long as two holders at once cannot be missed."""
+
+_GRACE = 30.0
+"""Seconds beyond the planned ones after which a client that has not returned is given up."""
+
+
+def contend(clients: int, seconds: float) -> Plan:
+    """Return the plan of clients that acquire, hold and release one lock for a while."""
+    step = Step("cycle", LOCK, {"seconds": seconds, "hold": HOLD})
+    everyone = range(clients)
+    return Plan(
+        coordinators={client: client for client in everyone},
+        phases=[Phase({client: [step] for client in everyone})],
+        patience=seconds + _GRACE,
+    )
+
+
+def judge(history: History) -> Finding:
+    """Say whether the lock was exclusive, and whether every call ended as it may."""
+    finding = check_conduct(history)
+    return check_lock(history) if finding.verdict is Verdict.HELD else finding
+
+
+@dataclass(frozen=True)
+class Contention:
+    """What clients got of a lock that they all wanted.
+
+    ``waits`` are from the call of each granted acquire to its return, ``holds`` from
+    there to the call of the release, ``hand_offs`` from there to the return of the next
+    acquire that is granted, where somebody was waiting. (A hand-off does not begin with
+    the *return* of the release: the next holder may be told before the last one is.)
+    ``grants`` are the acquisitions of each client, ``refused`` counts the waits that
+    ended without one, ``passed_on`` the hand-offs to another client than the last
+    holder, ``seconds`` is from the first call to the last return.
+    """
+
+    waits: Samples
+    holds: Samples
+    hand_offs: Samples
+    grants: dict[int, int]
+    refused: int
+    passed_on: int
+    seconds: float
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The figures, by name.
+
+        :raises ValueError: nobody was granted the lock, or no time passed
+        """
+        shares = list(self.grants.values())
+        figures = {
+            "grants per second": sum(shares) / self.seconds,
+            "jain index": jain_index(shares),
+            "fewest grants": float(min(shares)),
+            "most grants": float(max(shares)),
+            "clients without a grant": float(shares.count(0)),
+        }
+        if self.hand_offs.size:
+            figures["share handed to another client"] = self.passed_on / self.hand_offs.size
+        return figures
+
+    @property
+    def times(self) -> dict[str, Samples]:
+        """The durations, by name, where there are any."""
+        found = {"wait": self.waits, "hand-off": self.hand_offs, "hold": self.holds}
+        return {name: samples for name, samples in found.items() if samples.size}
+
+
+def contention(history: History, clients: int) -> Contention:
+    """Return what clients 0 to ``clients`` - 1 got of the one lock in a history.
+
+    :param history: one in which the lock was exclusive
+    :raises ValueError: no call of the history returned
+    """
+    acquires = history.only("acquire")
+    grants = [o for o in acquires if o.is_ok and o.value is True]
+    ends = [o.end for o in history.operations if o.end is not None]
+    if not ends:
+        raise ValueError("no call returned: nothing can be said of the lock")
+    releases = [o for o in history.only("release") if o.is_ok and o.value is True]
+    hand_offs = _hand_offs(acquires, grants, releases)
+    per_client = dict.fromkeys(range(clients), 0)
+    for grant in grants:
+        per_client[lane(grant.client)] += 1
+    return Contention(
+        waits=nanoseconds(_end(o) - o.call for o in grants),
+        holds=nanoseconds(_holds(history)),
+        hand_offs=nanoseconds(_end(grant) - release.call for release, grant in hand_offs),
+        grants=per_client,
+        refused=sum(o.is_ok and o.value is False for o in acquires),
+        passed_on=sum(release.client != grant.client for release, grant in hand_offs),
+        seconds=(max(ends) - history.operations[0].call) / 1e9,
+    )
+
+
+def result(
+    history: History,
+    finding: Finding,
+    *,
+    test: str,
+    backend: str,
+    level: str,
+    clients: int,
+    run_directory: Path,
+    evidence: list[str],
+) -> Benchmark:
+    """Return what a run measured, its samples saved; without figures when it is invalid.
+
+    :param finding: what the judge says of the history
+    :param evidence: where the history is kept, if the judge objects
+    """
+    objection = _objection(history, finding)
+    if objection is not None:
+        return Benchmark(
+            test=test,
+            what=CONTENDED,
+            backend=backend,
+            level=level,
+            clients=clients,
+            invalid=objection,
+            operations=len(history),
+            evidence=evidence,
+        )
+    found = contention(history, clients)
+    return Benchmark(
+        test=test,
+        what=CONTENDED,
+        backend=backend,
+        level=level,
+        clients=clients,
+        times={name: measure(samples) for name, samples in found.times.items()},
+        figures=found.figures,
+        samples={
+            name: save_samples(
+                samples, run_directory, f"contended {backend} {level} {clients} {name}"
+            )
+            for name, samples in found.times.items()
+        },
+        operations=len(history),
+    )
+
+
+def _objection(history: History, finding: Finding) -> str | None:
+    """Return why nothing that was measured may be used."""
+    if finding.verdict is not Verdict.HELD:
+        return f"{finding.rule}: {finding.reason}"
+    if not any(o.is_ok and o.value is True for o in history.only("acquire")):
+        return "nobody was granted the lock"
+    return None
+
+
+def _hand_offs(
+    acquires: list[Operation], grants: list[Operation], releases: list[Operation]
+) -> list[tuple[Operation, Operation]]:
+    """Return each release that somebody was waiting for, and the grant that followed."""
+    calls = np.array([o.call for o in acquires], dtype=np.int64)
+    latest = np.maximum.accumulate([_end(o) for o in acquires])
+    in_order = sorted(grants, key=_end)
+    granted = np.array([_end(o) for o in in_order], dtype=np.int64)
+    found = []
+    for release in releases:
+        begun = int(np.searchsorted(calls, release.call))  # acquires called before it
+        following = int(np.searchsorted(granted, release.call, side="right"))
+        if begun and latest[begun - 1] > release.call and following < len(in_order):
+            found.append((release, in_order[following]))
+    return found
+
+
+def _holds(history: History) -> Iterator[int]:
+    """Yield how long each hold lasted that ended in a release."""
+    since: dict[int, int] = {}
+    for operation in history.operations:  # those of one client are in its order
+        if operation.is_ok and operation.value is True:
+            if operation.name == "acquire":
+                since[operation.client] = _end(operation)
+            elif operation.name == "release" and operation.client in since:
+                yield operation.call - since.pop(operation.client)
+
+
+def _end(operation: Operation) -> int:
+    """Return when the call returned; beyond every time when it never did."""
+    return np.iinfo(np.int64).max if operation.end is None else operation.end

@@ -1,0 +1,32 @@
+"""How much is measured in each profile."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["EFFORTS", "ONCE", "Effort"]
+
+
+class Effort(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is measured.
+
+    ``rounds`` is how often a call is timed, ``seconds`` after how long its timing ends
+    even so, ``batch`` how many of these come in a row before the floor has its turn.
+    ``contended`` are the seconds for which clients contend.
+    """
+
+    rounds: int
+    seconds: float
+    contended: float
+    batch: int = 50
+
+
+EFFORTS = {
+    "smoke": Effort(rounds=400, seconds=0.3, contended=0.3),
+    "gate": Effort(rounds=5_000, seconds=2.0, contended=2.0),
+    "nightly": Effort(rounds=50_000, seconds=20.0, contended=10.0),
+}
+"""The effort of each profile, by its name."""
+
+ONCE = Effort(rounds=1, seconds=0.0, contended=0.1, batch=1)
+"""As little as shows that it works: for when pytest-benchmark is disabled."""

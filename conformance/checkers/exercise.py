@@ -1,0 +1,63 @@
+"""How much a history exercised: counts by which too little is told from enough."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from conformance.history import NEVER, History, Operation
+
+__all__ = ["contended_grants", "overlapping", "refusals", "succeeded", "terms"]
+
+
+def overlapping(history: History) -> int:
+    """How many ok operations ran at the same time as another client's on the same target."""
+    return sum(_overlapping(operations) for operations in history.by_target().values())
+
+
+def _overlapping(operations: Iterable[Operation]) -> int:
+    done = [operation for operation in operations if operation.is_ok]
+    count, latest, owner = 0, -1.0, -1
+    for operation in done:
+        if operation.call < latest and operation.client != owner:
+            count += 1
+        end = NEVER if operation.end is None else operation.end
+        if end > latest:
+            latest, owner = end, operation.client
+    return count
+
+
+def contended_grants(history: History) -> int:
+    """How many acquisitions were granted while another client was after the same lock."""
+    count = 0
+    for calls in _by_target(history.only("acquire")).values():
+        latest, owner = -1.0, -1
+        for operation in calls:
+            contended = operation.call < latest and operation.client != owner
+            count += contended and operation.is_ok and operation.value is True
+            end = NEVER if operation.end is None else operation.end
+            if end > latest:
+                latest, owner = end, operation.client
+    return count
+
+
+def _by_target(operations: Iterable[Operation]) -> dict[bytes, list[Operation]]:
+    targets: dict[bytes, list[Operation]] = defaultdict(list)
+    for operation in operations:
+        targets[operation.target].append(operation)
+    return targets
+
+
+def refusals(history: History) -> int:
+    """How many acquisitions were refused."""
+    return sum(o.is_ok and o.value is False for o in history.only("acquire"))
+
+
+def terms(history: History) -> int:
+    """How many campaigns ended with their member leading."""
+    return sum(o.is_ok and o.value is True for o in history.only("campaign"))
+
+
+def succeeded(history: History) -> int:
+    """How many operations are ok."""
+    return sum(operation.is_ok for operation in history.operations)

@@ -1,0 +1,99 @@
+"""The ``conformance`` command: reports from results, evidence as text, known backends."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import click
+
+import conformance
+from conformance.backends import known_backends
+from conformance.coordination import DRIVERS, ToozError, driver_class
+from conformance.reporting.publish import INDEX, publish
+from conformance.reporting.reading import Unreadable, read_piece
+from conformance.reporting.terminal import account
+from conformance.reporting.wording import plural, printable
+
+__all__ = ["main"]
+
+_WIDEST = 140
+"""Columns from which on text is no easier to read."""
+
+
+class Refused(click.ClickException):
+    """The command cannot do what it was asked; nothing was changed."""
+
+    exit_code = 2
+
+
+@click.group()
+@click.version_option(conformance.__version__, prog_name="conformance")
+def main() -> None:
+    """Report on runs of the coordination conformance suite.
+
+    The suite itself is run by pytest: pytest --backend=NAME --results=DIR.
+    """
+
+
+@main.command()
+@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("reports"),
+    show_default=True,
+    help="The directory to write the report to; an earlier report there is replaced.",
+)
+def report(results: tuple[Path, ...], output: Path) -> None:
+    """Make a report from the runs in RESULTS directories.
+
+    Each is the directory of one run or holds several such. For each driver and backend
+    the latest run decides.
+    """
+    try:
+        made = publish(results, output)
+    except Unreadable as error:
+        raise Refused(printable(str(error))) from error
+    except OSError as error:
+        raise Refused(printable(f"cannot write the report to {output}: {error}")) from error
+    runs, drivers = plural(len(made.runs), "run"), plural(len(made.columns), "driver")
+    pieces = plural(len(made.exhibits), "violation")
+    click.echo(f"{output / INDEX}: {drivers} from {runs}, {pieces} kept as evidence")
+
+
+@main.command()
+@click.argument("evidence", type=click.Path(path_type=Path))
+def show(evidence: Path) -> None:
+    """Show the EVIDENCE of a violation: what is wrong, and what happened."""
+    try:
+        piece = read_piece(evidence)
+    except Unreadable as error:
+        raise Refused(printable(str(error))) from error
+    width = min(shutil.get_terminal_size((100, 24)).columns, _WIDEST)
+    click.echo(account(piece, width, colour=sys.stdout.isatty()))
+
+
+@main.command()
+def backends() -> None:
+    """List the backends and drivers that are installed, and what keeps one from running."""
+    click.echo("Backends, for pytest --backend=NAME:")
+    for backend in known_backends().values():
+        obstacle = backend.obstacle()
+        state = "can run here" if obstacle is None else f"cannot run here: {obstacle}"
+        click.echo(f"  {backend.name:12} {backend.summary}; {state}")
+    click.echo("Drivers, by URL scheme, and what they claim:")
+    for scheme in sorted(entry.name for entry in metadata.entry_points(group=DRIVERS)):
+        click.echo(f"  {scheme:12} {_driver(scheme)}")
+
+
+def _driver(scheme: str) -> str:
+    """Return what a driver claims, or why it cannot be loaded."""
+    try:
+        driver = driver_class(scheme)
+    except ToozError as error:
+        return str(error)
+    claims = ", ".join(claim.name for claim in driver.CHARACTERISTICS)
+    return f"{driver.__module__}.{driver.__qualname__}: {claims or 'nothing'}"

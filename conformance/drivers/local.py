@@ -1,0 +1,339 @@
+"""What the drivers whose coordinators meet on one host share: coordinator and lock.
+
+The driver gives the medium. How the coordinators find out who lives, and how a step is
+made atomic, is in ``session``; what a step does is in ``registry``.
+"""
+
+from __future__ import annotations
+
+import abc
+import os
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, ClassVar
+from urllib.parse import SplitResult
+
+import msgspec
+
+from conformance.coordination import (
+    Characteristics,
+    Coordinator,
+    Deadline,
+    DriverOptions,
+    Feature,
+    Lock,
+    Member,
+    ToozConnectionError,
+    ToozError,
+)
+from conformance.drivers import registry
+from conformance.drivers.medium import EXCLUSIVE, SHARED, Descriptor, Medium, pauses, safe_name
+from conformance.drivers.registry import Registry, Stay
+from conformance.drivers.session import Session
+
+__all__ = ["LocalCoordinator", "LocalLock", "LocalOptions"]
+
+_WANTED, _UNWANTED = b"\1", b"\0"
+"""The mark of a lock's object."""
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.005
+"""Seconds between two tries. Letting others go first takes the longest, which gives
+each of them at least one try."""
+
+_ONE_DAY = 86_400.0
+
+
+class LocalOptions(DriverOptions, frozen=True, kw_only=True):
+    """Options of every host-local driver.
+
+    ``timeout``: seconds to wait at most for another process's change to end. Nobody is
+    taken for dead because of it.
+    """
+
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=_ONE_DAY)] = 10.0
+
+
+class LocalCoordinator(Coordinator):
+    """A coordinator of one host: a session in a medium.
+
+    A membership or leadership belongs to the coordinator that joined or was elected:
+    another of the same member's name can neither end nor change it.
+    """
+
+    CHARACTERISTICS: ClassVar[tuple[Characteristics, ...]] = (
+        Characteristics.NON_TIMEOUT_BASED,
+        Characteristics.DISTRIBUTED_ACROSS_THREADS,
+        Characteristics.DISTRIBUTED_ACROSS_PROCESSES,
+        Characteristics.LINEARIZABLE,
+        Characteristics.SEQUENTIAL,
+        Characteristics.CAUSAL,
+        Characteristics.SERIALIZABLE,
+    )
+    FEATURES: ClassVar[frozenset[Feature]] = frozenset(Feature)
+    Options: ClassVar[type[DriverOptions]] = LocalOptions
+
+    _USABLE: ClassVar[str]
+    """What the URL must name, for error messages."""
+
+    def __init__(self, member_id: bytes, url: SplitResult, options: LocalOptions) -> None:
+        super().__init__(member_id, url, options)
+        self._timeout = options.timeout
+        self._session: Session | None = None
+        self.holding: set[LocalLock] = set()
+        """The locks that hold: kept from being collected, which would free them."""
+
+    @property
+    def session(self) -> Session:
+        """The session; raises ToozError when the coordinator is not started."""
+        session = self._session
+        if session is None:
+            raise ToozError("the coordinator is not started: call start() first")
+        return session
+
+    @abc.abstractmethod
+    def _medium(self) -> Medium:
+        """Return the medium, ready for use."""
+
+    def _start(self) -> None:
+        self._session = Session(self._medium(), self._timeout)
+
+    def _stop(self) -> None:
+        session, self._session = self.session, None
+        session.end()
+
+    def _heartbeat(self) -> float:
+        """Nothing expires; look whether the session is still there."""
+        self.session.check()
+        return self._timeout
+
+    def _forget_parent(self) -> None:
+        super()._forget_parent()
+        self._session = None
+        self.holding.clear()
+
+    # -- groups -----------------------------------------------------------------------
+
+    def _create_group(self, group_id: bytes) -> None:
+        self.session.step(partial(registry.create_group, group_id=group_id))
+
+    def _delete_group(self, group_id: bytes) -> None:
+        self.session.step(partial(registry.delete_group, group_id=group_id))
+
+    def _get_groups(self) -> Iterable[bytes]:
+        return self.session.read().groups
+
+    def _join_group(self, group_id: bytes, capabilities: bytes) -> None:
+        session = self.session
+        session.step(
+            lambda before: registry.join(
+                before, group_id, self._member_id, session.token, capabilities, _now()
+            )
+        )
+
+    def _leave_group(self, group_id: bytes) -> None:
+        session = self.session
+        session.step(
+            lambda before: registry.leave(before, group_id, self._member_id, session.token)
+        )
+
+    def _get_members(self, group_id: bytes) -> Mapping[bytes, Member]:
+        seen = self.session.read(partial(registry.owners, group_id=group_id))
+        return {
+            member_id: _member(member_id, stay)
+            for member_id, stay in registry.stays(seen, group_id).items()
+        }
+
+    def _get_member(self, group_id: bytes, member_id: bytes) -> Member:
+        def owner(seen: Registry) -> Iterable[str]:
+            return (registry.stay(seen, group_id, member_id).session,)
+
+        seen = self.session.read(owner)
+        return _member(member_id, registry.stay(seen, group_id, member_id))
+
+    def _update_capabilities(self, group_id: bytes, capabilities: bytes) -> None:
+        session = self.session
+        session.step(
+            lambda before: registry.update(
+                before, group_id, self._member_id, session.token, capabilities, _now()
+            )
+        )
+
+    # -- leadership -------------------------------------------------------------------
+
+    def _get_leader(self, group_id: bytes) -> bytes | None:
+        led = self._leadership(group_id)
+        return None if led is None else led.member_id
+
+    def _campaign(self, group_id: bytes) -> object | None:
+        session = self.session
+        led = self._leadership(group_id)
+        if led is None:
+            _, after = session.step(
+                lambda before: registry.campaign(before, group_id, self._member_id, session.token)
+            )
+            led = after.leaders[group_id]
+        return led.term if led.session == session.token else None
+
+    def _stand_down(self, group_id: bytes) -> bool:
+        session = self.session
+        led = self._leadership(group_id)
+        if led is None or led.session != session.token:
+            return False
+        before, after = session.step(
+            lambda before: registry.stand_down(before, group_id, session.token)
+        )
+        return after is not before
+
+    def _leadership(self, group_id: bytes) -> registry.Leadership | None:
+        seen = self.session.read(partial(registry.owner, group_id=group_id))
+        return seen.leaders.get(group_id)
+
+    # -- errors -----------------------------------------------------------------------
+
+    def _translate(self, error: Exception) -> ToozError | None:
+        if isinstance(error, OSError):
+            return ToozConnectionError(
+                f"{self._url.geturl()} cannot be used ({error}): see that it is "
+                f"{self._USABLE}, and that no limit of the system is reached"
+            )
+        return None
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _member(member_id: bytes, stay: Stay) -> Member:
+    return Member(member_id, stay.capabilities, stay.incarnation, stay.created_at, stay.updated_at)
+
+
+class LocalLock(Lock):
+    """A lock that is the flock of an object of the medium.
+
+    The kernel frees it when the holder's process ends, and keeps it while that is
+    paused. The name leads to the object as long as nobody breaks the lock, so to hold is
+    to have the flock of an object that has its name still. The object stays open between
+    holds.
+
+    Waiting is trying again after a pause. A blocking flock(2) can be given no time. A
+    named semaphore to ring for waiters would leave traces: glibc 2.36 makes one by way of
+    a file of a random name in /dev/shm, and a kill at that moment leaves it there.
+
+    Who has tried in vain leaves a mark in the object. Who is about to wait, and finds the
+    mark, lets others go first once: else who releases and acquires again at once would
+    always be quicker than those who pause.
+    """
+
+    def __init__(self, name: bytes, owner: LocalCoordinator) -> None:
+        super().__init__(name, owner)
+        self._coordinator = owner
+        self._object = f"lock.{safe_name(name)}"
+        self._opened: Descriptor | None = None
+        self._holds = False
+
+    def _acquire(self, deadline: Deadline, shared: bool) -> bool:
+        try:
+            if not self._take(SHARED if shared else EXCLUSIVE, deadline):
+                return False
+            self._coordinator.holding.add(self)
+            self._holds = True
+        except BaseException:
+            self._give_up()
+            raise
+        return True
+
+    def _take(self, kind: int, deadline: Deadline) -> bool:
+        """Take the flock before the deadline, trying at least once."""
+        operation = f"waiting for lock {self._name!r}"
+        # After this, stop() waits until _acquire() ends, and then releases.
+        self._coordinator.check_started(operation)
+        if not deadline.expired:
+            self._let_others_go_first(deadline)
+        if self._try(kind):
+            return True
+        for pause in pauses(_SHORTEST_PAUSE, _LONGEST_PAUSE):
+            if deadline.expired:
+                break
+            self._mark()
+            time.sleep(min(pause, deadline.remaining))
+            self._coordinator.check_started(operation)
+            if self._try(kind):
+                return True
+        return False
+
+    def _give_up(self) -> None:
+        """After an error, or an interruption at any point: hold nothing."""
+        opened = self._opened
+        self._drop()
+        if opened is not None:
+            opened.unlock()
+
+    def _release(self) -> bool:
+        opened = self._opened
+        if opened is None:
+            return False
+        self._holds = False
+        self._coordinator.holding.discard(self)
+        opened.unlock()
+        return True
+
+    def _is_held(self) -> bool:
+        opened = self._opened
+        return self._holds and opened is not None and opened.is_linked()
+
+    def _is_still_owner(self) -> bool:
+        opened = self._opened
+        return opened is not None and self._coordinator.session.owns_lock(self._object, opened)
+
+    def _break(self) -> bool:
+        """Remove all holds.
+
+        One that is just being acquired or released by somebody may count as a hold.
+        """
+        return self._coordinator.session.break_lock(self._object)
+
+    def retire(self) -> None:
+        """Release for good, and close the object."""
+        super().retire()
+        with self._changed:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Forget the object, which closes it as soon as no other thread looks at it."""
+        self._holds = False
+        self._opened = None
+        self._coordinator.holding.discard(self)
+
+    # -- trying and waiting -----------------------------------------------------------
+
+    def _open(self) -> Descriptor:
+        """Return the object, open."""
+        if self._opened is None:
+            self._opened = self._coordinator.session.open_lock(self._object)
+        return self._opened
+
+    def _try(self, kind: int) -> bool:
+        """Take the flock; return False when another has it.
+
+        An object that lost its name counts for nothing, whoever has its flock. Only
+        holders lock one that has its name, so a refusal means that there is one.
+        """
+        while True:
+            opened = self._open()
+            taken = opened.try_flock(kind)
+            if opened.is_linked():
+                return taken
+            self._drop()
+
+    def _mark(self) -> None:
+        opened = self._open()
+        if os.pread(opened.number, 1, 0) != _WANTED:
+            os.pwrite(opened.number, _WANTED, 0)
+
+    def _let_others_go_first(self, deadline: Deadline) -> None:
+        opened = self._open()
+        if os.pread(opened.number, 1, 0) == _WANTED:
+            os.pwrite(opened.number, _UNWANTED, 0)
+            time.sleep(min(_LONGEST_PAUSE, deadline.remaining))

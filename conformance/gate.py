@@ -1,0 +1,280 @@
+"""The settings of a gate, and its life: backends up, places to run at, results kept.
+
+The process that controls the run owns a :class:`Gate`; the processes of pytest-xdist get
+its :class:`Settings`, ready made.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+import conformance
+from conformance.backends import Backend, Server, choose
+from conformance.characteristics import Characteristics
+from conformance.implementations import Driver, describe
+from conformance.profiles import PROFILES, Profile
+from conformance.results import Benchmark, Environment, Run, ScenarioResult, Subject, save_run
+from conformance.trial import Place
+from conformance.verdict import Verdict, worst
+from conformance.workload.runner import LEVELS
+from conformance.workplace import Workplace, new_run_id
+
+__all__ = ["UP_TO_NOW", "BadSetting", "Gate", "Settings", "exit_status", "redacted"]
+
+UP_TO_NOW = ("threads", "processes")
+"""The levels that can be run."""
+
+_PACKAGES = (
+    "execnet",
+    "hypothesis",
+    "kazoo",
+    "msgspec",
+    "posix-ipc",
+    "pytest",
+    "pytest-benchmark",
+    "pytest-xdist",
+)
+
+
+class BadSetting(ValueError):
+    """An option's value cannot be used; the message says what to give instead."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for, checked, and where it runs. Passed to every process of a run."""
+
+    run_id: str
+    directory: str
+    results: str
+    profile: str
+    seed: int
+    levels: list[str]
+    implementation: str
+    strict_claims: bool
+    path: list[str]
+    servers: dict[str, tuple[str, str | None, str | None]] = {}
+    drivers: dict[str, Driver] = {}
+
+    @property
+    def places(self) -> list[Place]:
+        """Every backend at every level."""
+        return [
+            Place(backend, url, level, self.drivers[backend], self.path)
+            for backend, (url, _, _) in self.servers.items()
+            for level in self.levels
+        ]
+
+    @property
+    def chosen_profile(self) -> Profile:
+        """The profile."""
+        return PROFILES[self.profile]
+
+    @property
+    def run_directory(self) -> Path:
+        """Where the result file and the evidence of the run go."""
+        return Path(self.results) / self.run_id
+
+    def command(self, test: str, backend: str) -> str:
+        """Return the command that runs one test again, as it ran."""
+        parts = ["pytest", "--pyargs", "conformance.scenarios", f"--backend={backend}"]
+        if self.implementation != "reference":
+            parts.append(f"--implementation={self.implementation}")
+        parts += [f"--profile={self.profile}", f"--seed={self.seed}", "-k", test]
+        return shlex.join(parts)
+
+
+class Gate:
+    """A run, from the controlling process's side."""
+
+    def __init__(
+        self,
+        *,
+        backends: str,
+        backend_url: str | None,
+        implementation: str,
+        levels: str | None,
+        profile: str,
+        seed: int | None,
+        results: Path,
+        strict_claims: bool,
+    ) -> None:
+        self._began = time.monotonic()
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._backends: list[Backend] = []
+        servers: dict[str, Server] = {}
+        chosen_profile = _profile(profile)
+        if backend_url is not None:
+            servers[_only_name(backends)] = Server(backend_url)
+        else:
+            self._backends = choose(backends)
+        run_id = new_run_id()
+        self.workplace = Workplace(run_id, _sweep)
+        try:
+            for backend in self._backends:
+                servers[backend.name] = backend.start(self.workplace.directory, run_id)
+            self.settings = Settings(
+                run_id=run_id,
+                directory=str(self.workplace.directory),
+                results=str(results.absolute()),
+                profile=chosen_profile.name,
+                seed=_seed(seed, chosen_profile),
+                levels=_levels(levels),
+                implementation=implementation,
+                strict_claims=strict_claims,
+                path=[entry for entry in sys.path if entry],
+                servers={n: (s.url, s.version, s.image) for n, s in servers.items()},
+                drivers={n: _driver(implementation, n, s.url) for n, s in servers.items()},
+            )
+        except BaseException:
+            self.close()
+            raise
+        self.scenarios: list[ScenarioResult] = []
+        self.benchmarks: list[Benchmark] = []
+
+    def close(self) -> None:
+        """Take the backends down and remove what was temporary."""
+        for backend in self._backends:
+            backend.stop(self.workplace.directory, self.workplace.directory.name)
+        self.workplace.close()
+
+    def save(self, command: Sequence[str], exit_code: int) -> Path:
+        """Write the result file; return its path."""
+        settings = self.settings
+        run = Run(
+            id=settings.run_id,
+            version=conformance.__version__,
+            started=self._started,
+            seconds=round(time.monotonic() - self._began, 1),
+            command=shlex.join(command),
+            settings={
+                "profile": settings.profile,
+                "seed": str(settings.seed),
+                "levels": ",".join(settings.levels),
+                "implementation": settings.implementation,
+                "strict claims": str(settings.strict_claims).lower(),
+            },
+            environment=_environment(),
+            subjects=self.subjects(),
+            scenarios=sorted(self.scenarios, key=lambda result: result.test),
+            benchmarks=sorted(self.benchmarks, key=lambda result: result.test),
+            exit_status=exit_code,
+        )
+        settings.run_directory.mkdir(parents=True, exist_ok=True)
+        return save_run(run, settings.run_directory)
+
+    def subjects(self) -> list[Subject]:
+        """Return what is under test on each backend."""
+        return [
+            Subject(
+                backend=name,
+                implementation=driver.implementation,
+                implementation_version=driver.version,
+                driver=driver.name,
+                claims=[c.name for c in Characteristics if c in driver.claims],
+                features=sorted(feature.name for feature in driver.features),
+                url=self._shown(self.settings.servers[name][0]),
+                server=self.settings.servers[name][1],
+                image=self.settings.servers[name][2],
+            )
+            for name, driver in self.settings.drivers.items()
+        ]
+
+    def _shown(self, url: str) -> str:
+        """Return a URL for the result file: without password, and without where the run was."""
+        return redacted(url).replace(self.settings.directory, "/RUN")
+
+
+def exit_status(scenarios: Sequence[ScenarioResult], strict: bool, claims: set[str]) -> int:
+    """Return 0 when all claims that were run held, 1 when one was falsified, else 2.
+
+    :param strict: a claim without a verdict of held counts as falsified
+    :param claims: all that the drivers claim, for the strict view
+    """
+    claimed = [result for result in scenarios if result.claimed]
+    verdict = worst(result.verdict for result in claimed)
+    if verdict in (Verdict.FALSIFIED, Verdict.ERROR):
+        return 1
+    unproven = claims - {result.about for result in claimed if result.verdict is Verdict.HELD}
+    if strict and unproven:
+        return 1
+    exercised = {r.about for r in claimed if r.verdict is not Verdict.NOT_EXERCISED}
+    never = {r.about for r in claimed if r.about in claims} - exercised
+    return 2 if never or verdict is Verdict.INCONCLUSIVE else 0
+
+
+def redacted(url: str) -> str:
+    """Return a URL without its password."""
+    password = urlsplit(url).password
+    return url if password is None else url.replace(f":{password}@", ":***@")
+
+
+def _sweep(run_id: str) -> None:
+    from conformance.backends import known_backends
+
+    for backend in known_backends().values():
+        backend.sweep(run_id)
+
+
+def _profile(name: str) -> Profile:
+    if name not in PROFILES:
+        raise BadSetting(f"--profile takes {', '.join(PROFILES)}, not {name!r}")
+    return PROFILES[name]
+
+
+def _seed(given: int | None, profile: Profile) -> int:
+    if given is not None:
+        return given
+    return secrets.randbelow(2**32) if profile.random else 0
+
+
+def _levels(given: str | None) -> list[str]:
+    if given is None:
+        return list(UP_TO_NOW)
+    levels = [level.strip() for level in given.split(",")]
+    for level in levels:
+        if level not in UP_TO_NOW:
+            why = "it is not available yet" if level in LEVELS else "there is none"
+            raise BadSetting(f"--level takes {', '.join(UP_TO_NOW)}, not {level!r}: {why}")
+    return levels
+
+
+def _only_name(backends: str) -> str:
+    if "," in backends or backends in ("all", "embedded"):
+        raise BadSetting("--backend-url goes with one --backend=NAME")
+    return backends
+
+
+def _driver(implementation: str, backend: str, url: str) -> Driver:
+    try:
+        return describe(implementation, url)
+    except ValueError as error:
+        raise BadSetting(f"implementation {implementation} on {backend}: {error}") from error
+
+
+def _environment() -> Environment:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return Environment(
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        processors=len(os.sched_getaffinity(0)),
+        memory=memory,
+        packages=versions,
+    )

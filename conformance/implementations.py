@@ -1,0 +1,87 @@
+"""Whose drivers are under test: the reference, or any other library's.
+
+An implementation is a factory ``(url, member_id, **options) -> coordinator``. It is named
+by an entry point of the group ``conformance.implementations``, or as
+``package.module:factory``; ``reference`` is this project's own.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from importlib import metadata
+
+import msgspec
+
+import conformance
+from conformance.coordination import Characteristics, Coordinator, Feature, get_coordinator
+
+__all__ = ["IMPLEMENTATIONS", "REFERENCE", "Driver", "Factory", "describe", "find_factory"]
+
+IMPLEMENTATIONS = "conformance.implementations"
+"""The entry-point group in which a distribution names its implementation."""
+
+REFERENCE = "reference"
+
+Factory = Callable[..., Coordinator]
+
+
+class Driver(msgspec.Struct, frozen=True):
+    """What a driver says of itself, without being started."""
+
+    implementation: str
+    version: str
+    name: str
+    claims: frozenset[Characteristics]
+    features: frozenset[Feature]
+    requires_beating: bool
+
+
+def find_factory(name: str) -> Factory:
+    """Return the factory of an implementation.
+
+    :raises ValueError: there is none of this name; the message says what there is
+    """
+    if name == REFERENCE:
+        return get_coordinator
+    known = {entry.name: entry.value for entry in metadata.entry_points(group=IMPLEMENTATIONS)}
+    module, colon, attribute = known.get(name, name).partition(":")
+    if not colon:
+        choices = ", ".join([REFERENCE, *sorted(known)])
+        raise ValueError(
+            f"no implementation {name!r}; there is {choices}, or give package.module:factory"
+        )
+    try:
+        factory: Factory = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"implementation {name!r} cannot be imported: {error}") from error
+    if not callable(factory):
+        raise ValueError(f"implementation {name!r} is not callable: {factory!r}")
+    return factory
+
+
+def describe(implementation: str, url: str) -> Driver:
+    """Ask the driver behind a URL what it claims, without connecting.
+
+    :raises ValueError: no such implementation, or it has no driver for the URL
+    """
+    coordinator = find_factory(implementation)(url, b"asking")
+    kind = type(coordinator)
+    features: Iterable[Feature] = getattr(coordinator, "FEATURES", frozenset(Feature))
+    return Driver(
+        implementation=implementation,
+        version=_version(kind),
+        name=f"{kind.__module__}.{kind.__qualname__}",
+        claims=frozenset(Characteristics[claim.name] for claim in coordinator.CHARACTERISTICS),
+        features=frozenset(features),
+        requires_beating=coordinator.requires_beating,
+    )
+
+
+def _version(kind: type) -> str:
+    """Return the version of the distribution that a class came with."""
+    package = kind.__module__.partition(".")[0]
+    if package == conformance.__name__:
+        return conformance.__version__
+    names = metadata.packages_distributions().get(package, [])
+    return metadata.version(names[0]) if names else "unknown"

@@ -1,0 +1,159 @@
+"""A report as Markdown: the matrices, for those who read it where the results are kept."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+
+from conformance.reporting import wording
+from conformance.reporting.glossary import CLAIMS, MEANINGS, SYMBOLS
+from conformance.reporting.matrix import CHARACTERISTICS, Cell, Column
+from conformance.reporting.report import Exhibit, Report
+from conformance.results import Run
+from conformance.verdict import Verdict
+
+__all__ = ["readme"]
+
+_REASON_LENGTH = 140
+
+_INTRODUCTION = """\
+What coordination drivers claim, and what was found when each claim was put to experiments
+that can falsify it. The whole report, with a timeline of each violation and the
+benchmarks, is [index.html](index.html)."""
+
+
+def readme(report: Report) -> str:
+    """Return ``README.md`` of the reports."""
+    parts = [
+        "# Coordination drivers: what they claim and what holds",
+        _INTRODUCTION,
+        _tallies(report),
+        "## Characteristics",
+        _matrix(report, "characteristic", CHARACTERISTICS),
+        "## Behaviour that every driver owes",
+        _matrix(report, "behaviour", report.behaviours),
+        "## What the words mean",
+        _legend(),
+    ]
+    if report.exhibits:
+        parts += [
+            "## Evidence",
+            *(_exhibit(report, exhibit) for exhibit in report.exhibits.values()),
+        ]
+    parts += ["## Runs", *(_run(report, run) for run in report.runs)]
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """Return text that Markdown shows as it is, in one line and also inside a table."""
+    plain = html.escape(wording.printable(text), quote=False)
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", plain)
+
+
+def fenced(text: str) -> str:
+    """Return text as a block of code that it cannot break out of."""
+    shown = wording.printable_lines(text)
+    longest = max((len(ticks) for ticks in re.findall("`+", shown)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{shown}\n{fence}"
+
+
+def _tallies(report: Report) -> str:
+    rows = (
+        ("claimed", report.tally(claimed=True)),
+        ("not claimed", report.tally(claimed=False)),
+        ("behaviour owed by every driver", report.tally_behaviours()),
+    )
+    return "\n".join(f"- {what}: {_tally(found) or 'nothing'}" for what, found in rows)
+
+
+def _tally(found: dict[Verdict, int]) -> str:
+    return ", ".join(f"{number} {_spelled(verdict)}" for verdict, number in found.items())
+
+
+def _spelled(verdict: Verdict) -> str:
+    return f"{SYMBOLS[verdict]} {verdict.value}"
+
+
+def _matrix(report: Report, what: str, rows: Sequence[str]) -> str:
+    if not (rows and report.columns):
+        return "No verdicts."
+    heads = [what, *(_head(report, column) for column in report.columns)]
+    lines = [heads, ["---"] * len(heads)]
+    for about in rows:
+        cells = [_cell(report, column, column.cell(about)) for column in report.columns]
+        lines.append([_about(about), *cells])
+    return _table(lines)
+
+
+def _about(about: str) -> str:
+    return f"`{about}`" if about in CHARACTERISTICS else escape(about)
+
+
+def _head(report: Report, column: Column) -> str:
+    return f"{escape(report.name(column.subject))}<br>run {report.number(column.run)}"
+
+
+def _cell(report: Report, column: Column, cell: Cell) -> str:
+    verdict = _spelled(cell.verdict)
+    lines = [f"**{verdict}**, claimed" if cell.claimed else f"{verdict}, not claimed"]
+    if cell.about not in CHARACTERISTICS and cell.claimed:
+        lines = [f"**{verdict}**"]
+    if cell.trials or cell.operations:
+        trials = wording.plural(cell.trials, "trial")
+        lines.append(f"{trials}, {wording.plural(cell.operations, 'operation')}")
+    if cell.verdict not in (Verdict.HELD, Verdict.FALSIFIED) and cell.reason:
+        lines.append(escape(wording.shorten(cell.reason, _REASON_LENGTH)))
+    if cell.levels_beyond:
+        levels = ", ".join(
+            f"{escape(level)} {_spelled(its.verdict)}" for level, its in cell.levels_beyond.items()
+        )
+        lines.append(f"not claimed at {levels}")
+    lines += [_link(exhibit) for exhibit in report.evidence_for(column, cell)]
+    return "<br>".join(lines)
+
+
+def _link(exhibit: Exhibit) -> str:
+    return f"[evidence, {escape(exhibit.evidence.level)}](evidence/{exhibit.slug}.html)"
+
+
+def _table(lines: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _legend() -> str:
+    words = [f"- {symbol} **{v.value}**: {MEANINGS[v]}" for v, symbol in SYMBOLS.items()]
+    claims = [f"- **{word}**: {meaning}" for word, meaning in CLAIMS.items()]
+    return "\n".join(words + claims)
+
+
+def _exhibit(report: Report, exhibit: Exhibit) -> str:
+    evidence = exhibit.evidence
+    standing = "claimed" if exhibit.claimed else "not claimed"
+    where = f"{escape(report.name(exhibit.subject))}, {escape(evidence.level)}, {standing}"
+    finding = f"**{escape(evidence.finding.rule)}**: {escape(evidence.finding.reason)}"
+    return (
+        f"### {_about(exhibit.about)} on {where}\n\n{finding}\n\n"
+        f"[Timeline and history](evidence/{exhibit.slug}.html). Run it again:\n\n"
+        f"{fenced(evidence.command)}"
+    )
+
+
+def _run(report: Report, run: Run) -> str:
+    environment = run.environment
+    profile = run.settings.get("profile", "not recorded")
+    lines = [
+        f"### Run {report.number(run)}",
+        "",
+        f"- shown: {escape('; '.join(report.shown_from(run)) or 'replaced by later runs')}",
+        f"- started {escape(run.started)}, took {wording.seconds(run.seconds)}; "
+        f"id {escape(run.id)}",
+        f"- coordination-conformance {escape(run.version)}, profile {escape(profile)}",
+        f"- Python {escape(environment.python)} on {escape(environment.system)}, "
+        f"{wording.plural(environment.processors, 'processor')}, "
+        f"{wording.memory(environment.memory)} of memory",
+        "",
+        fenced(run.command),
+    ]
+    return "\n".join(lines)

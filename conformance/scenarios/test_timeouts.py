@@ -1,0 +1,220 @@
+"""NON_TIMEOUT_BASED: a paused client keeps what it holds, a dead one's is free at once.
+
+Every plan is run at two settings of the driver's time-outs. Here no hold may expire,
+whatever the driver claims: that is the claim under test.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+
+from conformance.characteristics import Characteristics, Feature
+from conformance.checkers.exercise import refusals, succeeded
+from conformance.history import History
+from conformance.scenarios import judges
+from conformance.trial import Inconclusive, Least, Trial
+from conformance.verdict import Finding, Verdict
+from conformance.workload.plan import Phase, Plan, PlannedFault, Step
+from conformance.workload.strategies import GROUPS
+
+pytestmark = pytest.mark.scenario(Characteristics.NON_TIMEOUT_BASED, needs=(Feature.LOCKS,))
+
+LOCK = b"lock-a"
+GROUP = GROUPS[0]
+
+_TIMEOUTS = (0.3, 0.6)
+"""The settings of the driver's time-outs at which a holder is paused, in seconds."""
+
+_PAUSE = 3.0
+"""How long a holder is paused, in time-outs."""
+
+_RECOVERY_TIMEOUTS = (1.0, 3.0)
+"""The settings at which a holder is killed: far enough apart for their difference to be
+seen above the noise of a busy machine."""
+
+_RECOVERY_SHARE = 0.5
+"""The recovery grows with the time-out when it grows by more than this share of it."""
+
+
+def _silenced(trial: Trial, options: dict[str, Any], alone: list[Step]) -> tuple[Any, ...]:
+    """Return the phase in which client 0 shows no sign of life, and what else it needs.
+
+    A process is paused; a thread, which cannot be, makes no call and has no heart.
+    """
+    seconds = _PAUSE * options["timeout"]
+    if trial.place.level == "threads":
+        idle = [Step("idle", b"", {"seconds": seconds})]
+        return Phase({0: idle, 1: alone}), False
+    pause = PlannedFault("pause", 0, at=0.0, seconds=seconds)
+    return Phase({1: alone}, [pause]), True
+
+
+def _paused(trial: Trial, hold: list[Step], alone: list[Step], after: list[Step]) -> Any:
+    @st.composite
+    def plan(draw: st.DrawFn) -> Plan:
+        options = {"timeout": draw(st.sampled_from(_TIMEOUTS))}
+        silence, heart = _silenced(trial, options, alone)
+        look = Phase({1: alone[:1]})  # an order that puts the silence before the hold is none
+        phases = [Phase({0: hold}), look, silence, Phase({0: after}), look]
+        return Plan({0: 0, 1: 1}, phases, options=options, heart=heart)
+
+    return plan()
+
+
+def _trials(trial: Trial) -> int:
+    return 2 if trial.profile.trials < 16 else trial.profile.trials // 4
+
+
+def test_a_paused_holder_keeps_its_lock(trial: Trial) -> None:
+    """Nobody gets a lock while its holder is paused for three time-outs."""
+    tries = [Step("acquire", LOCK, {"blocking": False}, pause=0.1) for _ in range(3)]
+    tries.append(Step("acquire", LOCK, {"blocking": _PAUSE * min(_TIMEOUTS) / 2}))
+    trial.explore(
+        _paused(
+            trial,
+            [Step("acquire", LOCK, {"blocking": False})],
+            tries,
+            [Step("is_still_owner", LOCK), Step("acquired", LOCK), Step("release", LOCK)],
+        ),
+        judges.locks,
+        least=[Least("refusals", 2, refusals)],
+        trials=_trials(trial),
+    )
+
+
+@pytest.mark.scenario(Characteristics.NON_TIMEOUT_BASED, needs=(Feature.LEADERSHIP,))
+def test_a_paused_leader_keeps_leading(trial: Trial) -> None:
+    """Nobody else is elected while the leader is paused for three time-outs."""
+    campaigns = [
+        Step("campaign", GROUP, pause=0.15) if n % 2 else Step("get_leader", GROUP, pause=0.15)
+        for n in range(5)
+    ]
+    trial.explore(
+        _paused(
+            trial,
+            [Step("campaign", GROUP)],
+            campaigns,
+            [Step("get_leader", GROUP), Step("stand_down", GROUP)],
+        ),
+        judges.leadership,
+        least=[Least("successful operations", 10, succeeded)],
+        trials=_trials(trial),
+    )
+
+
+@pytest.mark.scenario(Characteristics.NON_TIMEOUT_BASED, needs=(Feature.GROUPS,))
+def test_a_paused_member_stays(trial: Trial) -> None:
+    """A member that is paused for three time-outs is a member all the while."""
+    looks = [Step("get_members", GROUP, pause=0.2) for _ in range(4)]
+    trial.explore(
+        _paused(
+            trial,
+            [Step("create_group", GROUP), Step("join_group", GROUP, {"capabilities": "here"})],
+            looks,
+            [Step("get_members", GROUP)],
+        ),
+        judges.groups(trial),
+        least=[Least("successful operations", 10, succeeded)],
+        trials=_trials(trial),
+    )
+
+
+@pytest.mark.scenario(
+    Characteristics.NON_TIMEOUT_BASED, needs=(Feature.LOCKS,), levels=("processes",)
+)
+def test_a_dead_holders_lock_is_free_at_once(trial: Trial) -> None:
+    """How soon the next client gets a dead holder's lock does not hang on the time-out."""
+    _compare_recoveries(
+        trial,
+        [Step("acquire", LOCK, {"blocking": False})],
+        lambda timeout: [Step("acquire", LOCK, {"blocking": _long_after(timeout)})],
+    )
+
+
+@pytest.mark.scenario(
+    Characteristics.NON_TIMEOUT_BASED, needs=(Feature.LEADERSHIP,), levels=("processes",)
+)
+def test_a_dead_leader_is_succeeded_at_once(trial: Trial) -> None:
+    """How soon a dead leader is succeeded does not hang on the time-out."""
+    _compare_recoveries(
+        trial,
+        [Step("campaign", GROUP)],
+        lambda timeout: _until(timeout, "campaign"),
+    )
+
+
+@pytest.mark.scenario(
+    Characteristics.NON_TIMEOUT_BASED, needs=(Feature.GROUPS,), levels=("processes",)
+)
+def test_a_dead_member_is_gone_at_once(trial: Trial) -> None:
+    """How soon a dead member is gone from its group does not hang on the time-out."""
+    _compare_recoveries(
+        trial,
+        [Step("create_group", GROUP), Step("join_group", GROUP)],
+        lambda timeout: _until(timeout, "delete_group"),
+    )
+
+
+def _until(timeout: float, name: str) -> list[Step]:
+    """Return a call that is made until it succeeds, or until well after a time-out."""
+    return [Step("until", GROUP, {"name": name, "seconds": _long_after(timeout)})]
+
+
+def _long_after(timeout: float) -> float:
+    """Return the seconds after which what rests on a time-out has happened."""
+    return 2 * timeout + 2
+
+
+def _compare_recoveries(trial: Trial, hold: list[Step], want: Any) -> None:
+    """Kill a holder at two settings of the time-out, and compare how long recovery takes."""
+    best: dict[float, float] = {}
+    for timeout in _RECOVERY_TIMEOUTS:
+        plan = Plan(
+            {0: 0, 1: 1},
+            [
+                Phase({0: hold}),
+                Phase({1: want(timeout)}, [PlannedFault("kill", 0, at=0.05)]),
+            ],
+            options={"timeout": timeout},
+            patience=60.0,
+        )
+        for _ in range(2):
+            history = trial.run(plan)
+            trial.judge(history, judges.locks, plan)
+            recovery = _recovery(history)
+            trial.require(
+                recovery is not None,
+                "recovery",
+                f"what a killed client held was not free {_long_after(timeout):g} s later, at "
+                f"a time-out of {timeout:g} s",
+                history,
+                plan,
+            )
+            best[timeout] = min(recovery or 0.0, best.get(timeout, float("inf")))
+    short, long = _RECOVERY_TIMEOUTS
+    growth = best[long] - best[short]
+    finding = Finding(
+        Verdict.FALSIFIED,
+        "recovery",
+        f"what a killed client held was free after {best[short]:.2f} s at a time-out of "
+        f"{short:g} s, and after {best[long]:.2f} s at {long:g} s: it waits for the time-out",
+        history.operations[-1:],
+    )
+    if growth > _RECOVERY_SHARE * (long - short):
+        trial.falsify(finding, history, plan)
+
+
+def _recovery(history: History) -> float | None:
+    """Return the seconds from the kill to the first success of the survivor."""
+    if not any(fault.kind == "kill" for fault in history.faults):
+        raise Inconclusive("the holder ended before it could be killed")
+    killed = min(fault.begin for fault in history.faults if fault.kind == "kill")
+    for operation in history.operations:
+        if operation.client == 1 and operation.is_ok and operation.value in (True, None):
+            end = operation.end or killed
+            if end > killed:
+                return (end - killed) / 1e9
+    return None

@@ -1,0 +1,268 @@
+"""Has a crew carry out a plan and returns the history of it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from conformance.history import Fault, History, Operation
+from conformance.workload.crew import Crew, Worker, WorkerFailed
+from conformance.workload.journal import read_journal
+from conformance.workload.plan import Phase, Plan, Step
+from conformance.workload.worker import Close, Open, Perform
+
+__all__ = ["LEVELS", "Session", "StartFailed", "StopFailed", "Target", "Trouble", "run"]
+
+LEVELS = ("threads", "processes", "hosts")
+"""Where clients are: threads of one process, processes of one host, hosts."""
+
+_OPEN_SECONDS = 60.0
+"""How long the coordinators of a trial may take to start."""
+
+_CLOSE_SECONDS = 60.0
+"""How long they may take to stop: a stop() that never returns is an error."""
+
+_HEAD_START = 2_000_000
+"""Nanoseconds between sending a phase and its start, so that its clients begin together."""
+
+_counter = itertools.count()
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What the clients are to use: an implementation's driver for a URL, at a level."""
+
+    implementation: str
+    url: str
+    level: str
+    path: list[str] = []
+
+
+class Trouble(Exception):
+    """The trial could not be carried out; says what happened where."""
+
+
+class StartFailed(Trouble):
+    """A coordinator could not be made or started."""
+
+
+class StopFailed(Trouble):
+    """A coordinator's ``stop()`` raised, or did not return; ``history`` is what came before."""
+
+    def __init__(self, reason: str, history: History) -> None:
+        super().__init__(reason)
+        self.history = history
+
+
+class Session:
+    """A trial under way: coordinators are started, clients wait for steps.
+
+    Use as a context manager; afterwards the coordinators are stopped.
+    """
+
+    def __init__(self, crew: Crew, target: Target, plan: Plan, directory: Path) -> None:
+        self._crew = crew
+        self._target = target
+        self._plan = plan
+        self._directory = directory / f"trial-{os.getpid()}-{next(_counter)}"
+        self._mark = f"{os.getpid():x}-{time.monotonic_ns():x}-".encode()
+        self._workers: dict[int, Worker] = {}
+        self._faults: list[Fault] = []
+        self.lost: set[int] = set()
+        """Clients that were killed, or given up because a call never returned."""
+
+    def __enter__(self) -> Session:
+        self._directory.mkdir(parents=True)
+        try:
+            self._open()
+        except BaseException:
+            self._bury()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        try:
+            if kind is None or issubclass(kind, Exception):
+                self._close()
+            else:  # Ctrl-C: clients may be anywhere, and nobody waits for them
+                for worker in self._distinct():
+                    worker.alive = False
+        finally:
+            self._bury()
+
+    def history(self) -> History:
+        """Return what happened so far.
+
+        :raises MalformedHistory: the recording is not what a run can produce
+        """
+        operations: list[Operation] = []
+        for client in self._plan.clients:
+            operations += read_journal(self._directory / f"{client}.journal")
+        return History.of(operations, self._faults)
+
+    def perform(self, phase: Phase) -> None:
+        """Carry out a phase; return when every client is done, killed or given up.
+
+        :raises Trouble: a client's thread broke in the suite's own code
+        """
+        steps = {client: s for client, s in phase.steps.items() if client not in self.lost}
+        end = time.monotonic() + self._plan.patience + sum(f.seconds + f.at for f in phase.faults)
+        start = time.monotonic_ns() + (_HEAD_START if len(steps) > 1 else 0)
+        waiting: dict[Worker, set[int]] = {}
+        for client in steps:
+            waiting.setdefault(self._workers[client], set()).add(client)
+        for worker, clients in waiting.items():
+            worker.ask(Perform({client: steps[client] for client in clients}, start))
+        with self._struck(phase, start):
+            for worker, clients in waiting.items():
+                self._await(worker, clients, end)
+
+    def last(self, count: int) -> list[Operation]:
+        """Return the last operations that were called."""
+        return self.history().operations[-count:]
+
+    def call(self, client: int, step: Step) -> Operation:
+        """Have one client do one step; return the operation."""
+        self.perform(Phase({client: [step]}))
+        return read_journal(self._directory / f"{client}.journal")[-1]
+
+    def _open(self) -> None:
+        plan, threads = self._plan, self._target.level == "threads"
+        workers = self._crew.take(1 if threads else len(set(plan.coordinators.values())))
+        for client, coordinator in plan.coordinators.items():
+            self._workers[client] = workers[0 if threads else coordinator % len(workers)]
+        for worker in workers:
+            clients = {c: plan.coordinators[c] for c, w in self._workers.items() if w is worker}
+            worker.ask(
+                Open(
+                    implementation=self._target.implementation,
+                    path=self._target.path,
+                    url=self._target.url,
+                    options=plan.options,
+                    mark=self._mark,
+                    marked_at_end=plan.marked_at_end,
+                    heart=plan.heart,
+                    coordinators={n: plan.member(n) for n in sorted(set(clients.values()))},
+                    clients=clients,
+                    directory=str(self._directory),
+                )
+            )
+        for worker in workers:
+            reason = self._done(worker, "open", time.monotonic() + _OPEN_SECONDS)
+            if reason is not None:
+                raise StartFailed(reason)
+
+    def _close(self) -> None:
+        alive = [worker for worker in self._distinct() if worker.alive]
+        for worker in alive:
+            worker.ask(Close())
+        for worker in alive:
+            reason = self._done(worker, "close", time.monotonic() + _CLOSE_SECONDS)
+            if reason is not None:
+                raise StopFailed(reason, self.history())
+
+    def _bury(self) -> None:
+        self._crew.give_back(self._distinct())
+        self._workers = {}
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _distinct(self) -> Sequence[Worker]:
+        return list(dict.fromkeys(self._workers.values()))
+
+    def _done(self, worker: Worker, request: str, until: float) -> str | None:
+        """Wait until a worker has opened or closed; return what went wrong, if anything."""
+        reply = worker.reply(until)
+        if reply is not None and reply.done == request and reply.error is None:
+            return None
+        worker.alive = False
+        if reply is None:
+            verb = {"open": "start", "close": "stop"}[request]
+            return f"{verb}() of a coordinator did not return in time, or its process died"
+        if reply.done != request:
+            raise WorkerFailed(f"expected {request!r} of a worker, got {reply}")
+        return reply.error
+
+    def _await(self, worker: Worker, clients: set[int], until: float) -> None:
+        """Wait for clients to finish; give up those that do not."""
+        while clients - self.lost:
+            reply = worker.reply(until)
+            if reply is None:
+                self._give_up(worker)
+                return
+            if reply.error is not None:
+                worker.alive = False
+                raise Trouble(reply.error)
+            if reply.client is not None:
+                clients.discard(reply.client)
+
+    def _give_up(self, worker: Worker) -> None:
+        """Kill a worker whose clients do not return; with it go all its clients."""
+        gone = {client for client, its in self._workers.items() if its is worker} - self.lost
+        if worker.alive:
+            self._faults += [Fault("give up", client, time.monotonic_ns()) for client in gone]
+            worker.kill()
+        self.lost |= gone
+
+    @contextlib.contextmanager
+    def _struck(self, phase: Phase, start: int) -> Iterator[None]:
+        """Let the phase's faults happen while the body runs, and end before it does."""
+        if not phase.faults:
+            yield
+            return
+        striker = threading.Thread(target=self._strike, args=(phase, start), name="faults")
+        striker.start()
+        try:
+            yield
+        finally:
+            striker.join()
+
+    def _strike(self, phase: Phase, start: int) -> None:
+        timeline = []
+        for fault in phase.faults:
+            timeline.append((fault.at, fault.kind, fault.client))
+            if fault.kind == "pause":
+                timeline.append((fault.at + fault.seconds, "resume", fault.client))
+        paused: dict[int, int] = {}
+        for at, kind, client in sorted(timeline):
+            time.sleep(max(0.0, start / 1e9 + at - time.monotonic()))
+            if client in self.lost:
+                continue
+            worker = self._workers[client]
+            begin = time.monotonic_ns()
+            if kind == "kill":
+                self.lost.add(client)
+                self._faults.append(Fault("kill", client, begin))
+                worker.kill()
+            elif kind == "pause":
+                paused[client] = begin
+                worker.pause()
+            elif kind == "resume":
+                worker.resume()
+                self._faults.append(Fault("pause", client, paused.pop(client), begin))
+
+
+def run(crew: Crew, target: Target, plan: Plan, directory: Path) -> History:
+    """Carry out a plan and return its history.
+
+    :param directory: where the clients' journals go while it runs
+    :raises StartFailed: a coordinator could not be started
+    :raises StopFailed: a coordinator could not be stopped
+    :raises WorkerFailed: the harness could not start its processes
+    """
+    with Session(crew, target, plan, directory) as session:
+        for phase in plan.phases:
+            session.perform(phase)
+        return session.history()

@@ -1,0 +1,76 @@
+"""What a broken driver is: a file driver with one mistake, and the scenario meant to see it.
+
+The mistakes themselves are in the other modules, by what they are about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from conformance.drivers.file import FileDriver
+from conformance.drivers.local import LocalLock, LocalOptions
+
+__all__ = ["BROKEN", "PROCESSES", "THREADS", "WINDOW", "Broken", "meant_for"]
+
+THREADS = "DISTRIBUTED_ACROSS_THREADS"
+PROCESSES = "DISTRIBUTED_ACROSS_PROCESSES"
+
+WINDOW = 0.002
+"""Seconds between a check and the act that rests on it, where a driver makes two steps of
+what should be one: about a round trip to a server."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A driver broken on purpose; calling it makes a coordinator, as an implementation.
+
+    ``falsifies`` names the scenarios meant to catch it, at ``level``, each with the
+    characteristic or behaviour that it then falsifies. ``spares`` are scenarios that find
+    nothing wrong with it, which shows what the others add.
+    """
+
+    driver: type[FileDriver]
+    falsifies: Mapping[str, str]
+    level: str
+    spares: tuple[str, ...]
+
+    def __call__(self, url: str, member_id: bytes, **options: object) -> FileDriver:
+        """Return a coordinator, not yet started."""
+        parts = urlsplit(url)
+        given = dict(parse_qsl(parts.query)) | options
+        converted = msgspec.convert(given, LocalOptions, strict=False)
+        return self.driver(member_id, parts._replace(query=""), converted)
+
+
+BROKEN: dict[str, Broken] = {}
+"""Every broken driver, by its name."""
+
+
+def meant_for(
+    falsifies: Mapping[str, str], level: str = "threads", spares: tuple[str, ...] = ()
+) -> Callable[[type[FileDriver] | type[LocalLock]], Broken]:
+    """Return a decorator that enters a driver, or a lock for a file driver, in the table.
+
+    See :class:`Broken` for the parameters.
+    """
+
+    def enter(kind: type[FileDriver] | type[LocalLock]) -> Broken:
+        driver = _with_lock(kind) if issubclass(kind, LocalLock) else kind
+        BROKEN[kind.__name__] = Broken(driver, falsifies, level, spares)
+        return BROKEN[kind.__name__]
+
+    return enter
+
+
+def _with_lock(lock: type[LocalLock]) -> type[FileDriver]:
+    class Driver(FileDriver):
+        def _make_lock(self, name: bytes) -> LocalLock:
+            return lock(name, self)
+
+    Driver.__name__ = Driver.__qualname__ = lock.__name__
+    Driver.__module__, Driver.__doc__ = lock.__module__, lock.__doc__
+    return Driver

@@ -1,0 +1,432 @@
+"""The benchmarks: what is timed, what becomes of the samples, and which figures count."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conformance.benchmarks.contention import HOLD, LOCK, contend, contention, judge, result
+from conformance.benchmarks.distribution import jain_index, measure, nanoseconds, save_samples
+from conformance.benchmarks.efforts import Effort
+from conformance.benchmarks.floors import open_floors
+from conformance.benchmarks.timing import Call, WrongAnswer, take_turns
+from conformance.history import History, Operation, Outcome, successor
+from conformance.results import Benchmark, Run, load_evidence, load_run
+from conformance.verdict import Finding, Verdict
+from conformance.workload.crew import Crew
+from conformance.workload.runner import Target, run
+from tests.conftest import Pytest
+
+HELD = Finding(Verdict.HELD, "mutual exclusion")
+
+EMBEDDED = ("file", "ipc", "zake")
+
+
+# -- made-up histories ------------------------------------------------------------
+
+
+def acquire(client: int, call: int, end: int, granted: bool = True) -> Operation:
+    return Operation(client, "acquire", LOCK, {"blocking": 1.0}, call, end, Outcome.OK, granted)
+
+
+def release(client: int, call: int, end: int) -> Operation:
+    return Operation(client, "release", LOCK, {}, call, end, Outcome.OK, True)
+
+
+def figure(history: History, finding: Finding, directory: Path, clients: int = 2) -> Benchmark:
+    return result(
+        history,
+        finding,
+        test="a test",
+        backend="file",
+        level="threads",
+        clients=clients,
+        run_directory=directory,
+        evidence=[],
+    )
+
+
+PASSED_ON = History.of(
+    [
+        acquire(0, 0, 10),
+        acquire(1, 5, 130),
+        release(0, 100, 120),
+        acquire(0, 140, 250),
+        release(1, 200, 210),
+        release(0, 300, 305),
+    ]
+)
+"""Client 0 holds, then client 1, which waited, then client 0 again, which waited too."""
+
+
+def test_a_wait_is_from_the_call_of_an_acquire_to_its_return() -> None:
+    assert contention(PASSED_ON, 2).waits.tolist() == [10, 125, 110]
+
+
+def test_a_hand_off_is_from_the_call_of_a_release_to_the_next_grant() -> None:
+    assert contention(PASSED_ON, 2).hand_offs.tolist() == [30, 50]
+
+
+def test_a_hold_is_from_the_grant_to_the_call_of_the_release() -> None:
+    assert contention(PASSED_ON, 2).holds.tolist() == [90, 70, 50]
+
+
+def test_grants_are_counted_for_each_client() -> None:
+    assert contention(PASSED_ON, 2).grants == {0: 2, 1: 1}
+
+
+def test_grants_per_second_are_those_from_the_first_call_to_the_last_return() -> None:
+    assert contention(PASSED_ON, 2).figures["grants per second"] == pytest.approx(3 / 305e-9)
+
+
+def test_a_release_that_nobody_waited_for_is_no_hand_off() -> None:
+    alone = [acquire(0, 0, 10), release(0, 20, 30), acquire(1, 40, 50), release(1, 60, 70)]
+    found = contention(History.of(alone), 2)
+    assert found.hand_offs.size == 0
+    assert "hand-off" not in found.times
+    assert "share handed to another client" not in found.figures
+
+
+def test_taking_the_lock_back_before_those_who_wait_is_a_hand_off_to_oneself() -> None:
+    barging = [
+        acquire(0, 0, 10),
+        acquire(1, 5, 500, granted=False),
+        release(0, 20, 30),
+        acquire(0, 40, 50),
+        release(0, 60, 70),
+    ]
+    found = contention(History.of(barging), 2)
+    assert found.hand_offs.tolist() == [30]
+    assert found.figures["share handed to another client"] == 0.0
+
+
+def test_a_client_without_a_grant_shows() -> None:
+    starving = [acquire(0, 0, 10), acquire(1, 5, 500, granted=False), release(0, 20, 30)]
+    figures = contention(History.of(starving), 3).figures
+    assert figures["fewest grants"] == 0
+    assert figures["most grants"] == 1
+    assert figures["clients without a grant"] == 2
+    assert figures["jain index"] == pytest.approx(1 / 3)
+
+
+def test_a_wait_that_ends_without_the_lock_is_a_refusal_and_no_wait() -> None:
+    refused = [acquire(0, 0, 10), acquire(1, 5, 500, granted=False), release(0, 20, 30)]
+    found = contention(History.of(refused), 2)
+    assert found.refused == 1
+    assert found.waits.tolist() == [10]
+
+
+def test_a_client_that_took_over_gets_its_grants_where_its_forerunner_stood() -> None:
+    after = successor(1)
+    history = History.of([acquire(0, 0, 5), release(0, 6, 7), acquire(after, 8, 10)])
+    assert contention(history, 2).grants == {0: 1, 1: 1}
+
+
+# -- which figures count ----------------------------------------------------------
+
+
+def test_a_lock_that_let_two_in_has_no_figures(tmp_path: Path) -> None:
+    history = History.of(
+        [acquire(0, 0, 10), acquire(1, 5, 20), release(0, 100, 110), release(1, 120, 130)]
+    )
+    found = figure(history, judge(history), tmp_path)
+    assert found.invalid is not None
+    assert (found.times, found.figures, found.samples) == ({}, {}, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_whose_check_ran_out_of_budget_has_no_figures(tmp_path: Path) -> None:
+    undecided = Finding(Verdict.INCONCLUSIVE, "mutual exclusion", "the budget ended")
+    found = figure(PASSED_ON, undecided, tmp_path)
+    assert found.invalid == "mutual exclusion: the budget ended"
+    assert not found.figures
+
+
+def test_a_lock_that_nobody_got_has_no_figures(tmp_path: Path) -> None:
+    history = History.of([acquire(0, 0, 10, granted=False), acquire(1, 5, 20, granted=False)])
+    assert figure(history, HELD, tmp_path).invalid == "nobody was granted the lock"
+
+
+def test_an_exception_from_outside_the_family_makes_the_figures_invalid() -> None:
+    broken = Operation(0, "acquire", LOCK, {}, 0, 5, Outcome.INFO, error="foreign OSError: gone")
+    assert judge(History.of([broken, *PASSED_ON.operations[1:2]])).verdict is Verdict.FALSIFIED
+
+
+def test_an_exclusive_lock_has_figures_times_and_samples(tmp_path: Path) -> None:
+    found = figure(PASSED_ON, judge(PASSED_ON), tmp_path)
+    assert found.invalid is None
+    assert found.operations == 6
+    assert found.times["wait"].median == 110
+    assert set(found.samples) == set(found.times) == {"wait", "hand-off", "hold"}
+    assert np.load(tmp_path / found.samples["hand-off"]).tolist() == [30, 50]
+
+
+# -- samples ----------------------------------------------------------------------
+
+
+def test_a_distribution_has_its_percentiles() -> None:
+    found = measure(nanoseconds(range(1, 101)))
+    assert (found.count, found.minimum, found.maximum) == (100, 1, 100)
+    assert (found.median, found.mean) == (50.5, 50.5)
+    assert found.p90 == pytest.approx(90.1)
+    assert found.p99 == pytest.approx(99.01)
+
+
+def test_nothing_has_no_distribution() -> None:
+    with pytest.raises(ValueError, match="no samples"):
+        measure(nanoseconds([]))
+
+
+def test_samples_are_saved_as_64_bit_integers(tmp_path: Path) -> None:
+    path = save_samples(nanoseconds([3, 1, 2]), tmp_path, "acquire + release, file/threads")
+    assert path == "samples/acquire-release-file-threads.npy"
+    saved = np.load(tmp_path / path)
+    assert saved.dtype == np.int64
+    assert saved.tolist() == [3, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("shares", "index"),
+    [([5, 5, 5, 5], 1.0), ([12, 0, 0, 0], 0.25), ([3, 1], 0.8), ([7], 1.0)],
+)
+def test_jain_index_is_one_for_equal_shares_and_least_when_one_has_all(
+    shares: list[float], index: float
+) -> None:
+    assert jain_index(shares) == pytest.approx(index)
+
+
+def test_jain_index_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing was shared out"):
+        jain_index([0, 0])
+
+
+# -- timing -----------------------------------------------------------------------
+
+
+def recorded(effort: Effort) -> str:
+    """Return in which order a subject (s) and its floor (f) were called."""
+    calls: list[str] = []
+    subject = Call("subject", lambda: calls.append("s"))
+    take_turns(subject, Call("floor", lambda: calls.append("f")), effort)
+    return "".join(calls)
+
+
+def test_a_subject_and_its_floor_take_turns_after_warming_up() -> None:
+    effort = Effort(rounds=6, seconds=60.0, contended=1.0, batch=3)
+    assert recorded(effort) == "sssfff" + "sssfff" + "sssfff"
+
+
+def test_the_last_batch_is_cut_to_the_rounds_wanted() -> None:
+    effort = Effort(rounds=3, seconds=60.0, contended=1.0, batch=2)
+    assert recorded(effort) == "ssff" + "ssff" + "sf"
+
+
+def test_timing_ends_when_its_time_is_over() -> None:
+    effort = Effort(rounds=1_000_000, seconds=0.0, contended=1.0, batch=1)
+    assert recorded(effort) == "sf" + "sf"
+
+
+def test_samples_are_as_many_as_rounds_and_the_warm_up_is_dropped() -> None:
+    effort = Effort(rounds=7, seconds=60.0, contended=1.0, batch=5)
+    timed = take_turns(Call("subject", lambda: None), Call("floor", lambda: None), effort)
+    assert timed.floor is not None
+    assert timed.subject.size == timed.floor.size == 7
+    assert timed.subject.dtype == np.int64
+
+
+def test_the_ratio_is_that_of_the_medians() -> None:
+    timed = take_turns(
+        Call("subject", lambda: None), None, Effort(rounds=1, seconds=0, contended=0)
+    )
+    assert timed.ratio is None
+
+
+def test_a_call_that_does_something_else_is_not_timed() -> None:
+    answers = iter([True, True, False])
+    call = Call("a try", lambda: next(answers), True)
+    with pytest.raises(WrongAnswer, match="a try answered False, not True"):
+        take_turns(call, None, Effort(rounds=5, seconds=60.0, contended=1.0, batch=1))
+
+
+@pytest.mark.parametrize("backend", EMBEDDED)
+def test_every_floor_does_what_it_says(backend: str, tmp_path: Path) -> None:
+    url = f"{backend}://{tmp_path}"
+    with open_floors(backend, url, f"test-{os.getpid()}") as floors:
+        assert len(floors) == 4
+        for floor in floors.values():
+            take_turns(floor, None, Effort(rounds=2, seconds=60.0, contended=1.0, batch=1))
+
+
+def test_floors_of_files_leave_none_behind(tmp_path: Path) -> None:
+    with open_floors("file", f"file://{tmp_path}", "run"):
+        assert any(tmp_path.iterdir())
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_backend_without_a_known_floor_has_none() -> None:
+    with open_floors("another", "another://", "run") as floors:
+        assert not floors
+
+
+# -- clients ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def crew() -> Iterator[Crew]:
+    with Crew() as crew:
+        yield crew
+
+
+@pytest.mark.parametrize("level", ["threads", "processes"])
+def test_contending_clients_acquire_hold_and_release_in_turn(
+    crew: Crew, level: str, tmp_path: Path
+) -> None:
+    target = Target("reference", f"file://{tmp_path / 'locks'}", level)
+    history = run(crew, target, contend(2, 0.2), tmp_path)
+    assert judge(history).verdict is Verdict.HELD
+    for operations in history.by_client().values():
+        names = [o.name for o in operations if o.value is True]
+        assert names == ["acquire", "release"] * (len(names) // 2)
+    assert contention(history, 2).holds.min() >= HOLD * 1e9
+
+
+# -- a whole run ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run, str]:
+    """Measure the file backend; return the run's directory, its result, what was printed."""
+    directory = tmp_path_factory.mktemp("measured")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--backend=file"),
+            *("--benchmark-only", "--profile=smoke", "--benchmark-max-time=0.01"),
+        ],
+        cwd=directory,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    (path,) = directory.glob("results/*/result.json")
+    return path.parent, load_run(path), done.stdout
+
+
+def test_a_run_measures_everything_and_tries_no_claim(measured: tuple[Path, Run, str]) -> None:
+    _, run, _ = measured
+    assert not run.scenarios
+    assert {b.what for b in run.benchmarks if b.clients == 1} == {
+        "uncontended acquire + release",
+        "refused try",
+        "join + leave",
+        "get_members",
+    }
+    contended = {(b.level, b.clients) for b in run.benchmarks if b.clients > 1}
+    assert contended == {(level, n) for level in ("threads", "processes") for n in (2, 4, 8)}
+    assert not [b.invalid for b in run.benchmarks if b.invalid]
+
+
+def test_an_uncontended_call_stands_beside_its_floor(measured: tuple[Path, Run, str]) -> None:
+    _, run, _ = measured
+    for benchmark in run.benchmarks:
+        if benchmark.clients == 1:
+            assert benchmark.floor_what
+            assert benchmark.floor is not None
+            assert benchmark.ratio == pytest.approx(
+                benchmark.times["call"].median / benchmark.floor
+            )
+
+
+def test_a_contended_lock_has_its_figures(measured: tuple[Path, Run, str]) -> None:
+    _, run, _ = measured
+    for benchmark in run.benchmarks:
+        if benchmark.clients > 1:
+            assert {"wait", "hand-off", "hold"} == set(benchmark.times)
+            assert benchmark.figures["grants per second"] > 0
+            assert 1 / benchmark.clients <= benchmark.figures["jain index"] <= 1
+
+
+def test_raw_samples_are_kept_beside_the_result(measured: tuple[Path, Run, str]) -> None:
+    directory, run, _ = measured
+    for benchmark in run.benchmarks:
+        samples = {kind: np.load(directory / path) for kind, path in benchmark.samples.items()}
+        assert {its.dtype for its in samples.values()} == {np.dtype(np.int64)}
+        for kind, distribution in benchmark.times.items():
+            assert measure(samples[kind]) == distribution
+        if benchmark.floor is not None:
+            assert measure(samples["floor"]).median == benchmark.floor
+
+
+def test_the_figures_are_printed(measured: tuple[Path, Run, str]) -> None:
+    _, _, printed = measured
+    assert "benchmarks" in printed
+    assert "jain" in printed.lower()
+
+
+NOT_EXCLUSIVE = """
+from conformance.drivers.file import FileDriver
+from conformance.coordination import get_coordinator
+
+def make(url, member, **options):
+    coordinator = get_coordinator(url, member, **options)
+    get_lock = coordinator.get_lock
+    coordinator.get_lock = lambda name: get_lock(name + str(id(coordinator)).encode())
+    return coordinator
+"""
+"""Gives every coordinator a lock of its own under one name."""
+
+
+def test_a_lock_that_is_not_exclusive_fails_with_evidence_and_without_figures(
+    run_pytest: Pytest, tmp_path: Path
+) -> None:
+    (tmp_path / "everyone.py").write_text(NOT_EXCLUSIVE)
+    done = run_pytest(
+        "--backend=file", "--implementation=everyone:make", "--benchmark-only", "--profile=smoke",
+        "--level=threads", "-k", "contended and 2",
+    )  # fmt: skip
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
+    (path,) = tmp_path.glob("results/*/result.json")
+    (benchmark,) = load_run(path).benchmarks
+    assert benchmark.invalid is not None
+    assert not benchmark.figures
+    evidence = load_evidence(path.parent / benchmark.evidence[0])
+    assert evidence.finding.verdict is Verdict.FALSIFIED
+    assert "--benchmark-only" in evidence.command
+
+
+def test_a_level_that_is_not_claimed_is_invalid_and_no_failure(
+    run_pytest: Pytest, tmp_path: Path
+) -> None:
+    done = run_pytest(
+        "--backend=zake", "--benchmark-only", "--profile=smoke",
+        "--level=processes", "-k", "contended and 2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "1 xfailed" in done.stdout
+    (path,) = tmp_path.glob("results/*/result.json")
+    (benchmark,) = load_run(path).benchmarks
+    assert benchmark.invalid is not None
+
+
+def test_benchmarks_run_only_when_asked_for(run_pytest: Pytest) -> None:
+    plain = run_pytest("--backend=file", "--collect-only", "-q").stdout
+    asked = run_pytest("--backend=file", "--collect-only", "-q", "--benchmark-only").stdout
+    assert "test_contended" not in plain
+    assert "test_locks.py" in plain
+    assert "test_contended" in asked
+    assert "test_locks.py" not in asked
+
+
+def test_benchmarks_are_not_measured_by_several_processes(run_pytest: Pytest) -> None:
+    done = run_pytest("--backend=file", "--benchmark-only", "-n", "2")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "leave -n out" in done.stdout

@@ -1,0 +1,304 @@
+"""The plugin: options, test ids, verdicts as outcomes, exit status, results."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+from xml.etree import ElementTree
+
+import pytest
+
+from conformance.results import Run, load_evidence, load_run
+from conformance.verdict import Verdict
+from tests.conftest import Pytest
+
+T = TypeVar("T")
+
+SCENARIOS = '''
+import pytest
+from conformance.characteristics import Characteristics as C
+from conformance.history import History
+from conformance.trial import Inconclusive, NotExercised, Trial
+from conformance.verdict import Finding, Verdict
+from conformance.workload.plan import Phase, Plan, Step
+
+PLAN = Plan({0: 0}, [Phase({0: [Step("acquire", b"a"), Step("release", b"a")]})])
+
+@pytest.mark.scenario("level")
+def test_holds(trial):
+    """It holds."""
+    trial.run(PLAN)
+
+@pytest.mark.scenario(C.CAUSAL, levels=("threads",))
+def test_false(trial):
+    """It is false."""
+    history = trial.run(PLAN)
+    trial.falsify(Finding(Verdict.FALSIFIED, "a rule", "a reason"), history, PLAN)
+
+@pytest.mark.scenario(C.SAME_VIEW_ACROSS_CLIENTS, levels=("threads",))
+def test_false_and_not_claimed(trial):
+    history = trial.run(PLAN)
+    trial.falsify(Finding(Verdict.FALSIFIED, "a rule", "a reason"), history, PLAN)
+
+@pytest.mark.scenario(C.SEQUENTIAL, levels=("threads",))
+def test_undecided(trial):
+    raise Inconclusive("too little happened")
+
+@pytest.mark.scenario(C.LINEARIZABLE, levels=("threads",))
+def test_nothing_to_run(trial):
+    raise NotExercised("nothing to run")
+
+@pytest.mark.scenario("contract", levels=("threads",))
+def test_broken(trial):
+    raise RuntimeError("the harness is broken")
+'''
+
+
+@pytest.fixture
+def scenarios(tmp_path: Path) -> Path:
+    """Write a file with one scenario for each way to end."""
+    path = tmp_path / "test_ends.py"
+    path.write_text(SCENARIOS)
+    return path
+
+
+def result(directory: Path) -> Run:
+    (path,) = directory.glob("results/*/result.json")
+    return load_run(path)
+
+
+def verdicts(run: Run) -> dict[str, Verdict]:
+    return {r.test.partition("::")[2]: r.verdict for r in run.scenarios}
+
+
+def test_an_unknown_backend_is_refused_with_those_that_are_known(run_pytest: Pytest) -> None:
+    run = run_pytest("--backend=oracle")
+    assert run.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "no backend 'oracle'" in run.stdout
+    for line in ("file ", "ipc ", "zake ", "can run here"):
+        assert line in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--backend=file", "--profile=fast"], "--profile takes smoke, gate, nightly"),
+        (["--backend=file", "--level=fibres"], "--level takes threads, processes"),
+        (["--backend=file", "--level=hosts"], "it is not available yet"),
+        (["--backend=file,ipc", "--backend-url=file:///tmp/x"], "goes with one --backend"),
+        (["--backend-url=file:///tmp/x"], "needs --backend=NAME"),
+        (["--backend=file", "--implementation=nobody"], "no implementation 'nobody'"),
+        (["--backend=file", "--implementation=os:nothing"], "cannot be imported"),
+        (["--backend=file", "--backend-url=nothing://x"], "no driver for URLs"),
+    ],
+)
+def test_a_bad_setting_is_refused_with_what_to_give(
+    run_pytest: Pytest, arguments: list[str], said: str
+) -> None:
+    run = run_pytest(*arguments)
+    assert run.returncode == pytest.ExitCode.USAGE_ERROR
+    assert said in run.stdout
+    assert "Traceback" not in run.stdout
+
+
+def test_without_a_backend_scenarios_say_what_to_give(run_pytest: Pytest, scenarios: Path) -> None:
+    run = run_pytest(str(scenarios))
+    assert run.returncode != 0
+    assert "give --backend=NAME" in run.stdout
+
+
+def test_each_end_becomes_its_verdict(run_pytest: Pytest, scenarios: Path, tmp_path: Path) -> None:
+    run = run_pytest("--backend=file", "--seed=7", str(scenarios), "-v")
+    assert verdicts(result(tmp_path)) == {
+        "test_holds[file-threads]": Verdict.HELD,
+        "test_holds[file-processes]": Verdict.HELD,
+        "test_false[file-threads]": Verdict.FALSIFIED,
+        "test_false_and_not_claimed[file-threads]": Verdict.FALSIFIED,
+        "test_undecided[file-threads]": Verdict.INCONCLUSIVE,
+        "test_nothing_to_run[file-threads]": Verdict.NOT_EXERCISED,
+        "test_broken[file-threads]": Verdict.ERROR,
+    }
+    for said in ("XFAIL", "FAILED", "INCONCLUSIVE", "NOT EXERCISED", "a rule: a reason"):
+        assert said in run.stdout
+
+
+def test_the_header_shows_the_settings(run_pytest: Pytest, scenarios: Path) -> None:
+    run = run_pytest(
+        "--backend=file",
+        "--seed=7",
+        "--profile=smoke",
+        "--level=threads",
+        "--strict-claims",
+        str(scenarios),
+    )
+    for said in ("profile smoke", "seed 7", "levels threads", "strict claims", "file://"):
+        assert said in run.stdout
+
+
+def test_the_table_shows_every_characteristic(run_pytest: Pytest, scenarios: Path) -> None:
+    run = run_pytest("--backend=file", str(scenarios), "-k", "holds")
+    for name in ("CAUSAL", "LINEARIZABLE", "SAME_VIEW_UNDER_PARTITIONS", "NON_TIMEOUT_BASED"):
+        assert name in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("selected", "status"),
+    [
+        ("holds", 0),
+        ("false_and_not_claimed", 0),
+        ("test_false and not claimed", 1),
+        ("holds or undecided", 2),
+        ("holds or nothing_to_run", 2),
+        ("broken", 1),
+    ],
+)
+def test_the_exit_status_says_whether_the_claims_held(
+    run_pytest: Pytest, scenarios: Path, selected: str, status: int
+) -> None:
+    selection = selected.replace("test_false and not claimed", "test_false and not not_claimed")
+    assert run_pytest("--backend=file", str(scenarios), "-k", selection).returncode == status
+
+
+def test_strict_claims_want_every_claim_held(run_pytest: Pytest, scenarios: Path) -> None:
+    run = run_pytest("--backend=file", str(scenarios), "-k", "holds", "--strict-claims")
+    assert run.returncode == 1
+
+
+def test_evidence_is_kept_beside_the_result(
+    run_pytest: Pytest, scenarios: Path, tmp_path: Path
+) -> None:
+    run_pytest("--backend=file", str(scenarios), "-k", "test_false and not not_claimed")
+    found = result(tmp_path)
+    (scenario,) = found.scenarios
+    (path,) = scenario.evidence
+    evidence = load_evidence(tmp_path / "results" / found.id / path)
+    assert [operation.name for operation in evidence.history.operations] == ["acquire", "release"]
+    assert evidence.finding.reason == "a reason"
+    assert "--seed=0" in scenario.command
+
+
+def test_what_means_nothing_at_a_level_is_deselected_not_skipped(
+    run_pytest: Pytest, scenarios: Path
+) -> None:
+    run = run_pytest("--backend=file", "--level=processes", str(scenarios))
+    assert "1 passed, 5 deselected" in run.stdout
+
+
+def test_it_works_with_xdist(run_pytest: Pytest, scenarios: Path, tmp_path: Path) -> None:
+    run = run_pytest("--backend=file", "-n", "2", str(scenarios))
+    assert run.returncode == 1
+    assert len(result(tmp_path).scenarios) == 7
+
+
+def test_it_works_with_junit_and_exitfirst(
+    run_pytest: Pytest, scenarios: Path, tmp_path: Path
+) -> None:
+    run_pytest("--backend=file", "-x", "--junitxml=junit.xml", str(scenarios))
+    cases = ElementTree.parse(tmp_path / "junit.xml").findall(".//testcase")
+    names = [case.get("name") for case in cases]
+    assert names == [
+        "test_holds[file-threads]",
+        "test_holds[file-processes]",
+        "test_false[file-threads]",
+    ]
+
+
+def test_last_failed_runs_what_was_falsified(tmp_path: Path, scenarios: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "--backend=file", str(scenarios)]
+    subprocess.run(command, cwd=tmp_path, check=False, stdout=subprocess.DEVNULL)
+    again = subprocess.run(
+        [*command, "--lf", "--collect-only", "-q"],
+        cwd=tmp_path,
+        check=False,
+        text=True,
+        stdout=subprocess.PIPE,
+    )
+    assert "test_false[" in again.stdout
+    assert "test_holds[" not in again.stdout
+
+
+def _directories() -> set[Path]:
+    return set((Path(tempfile.gettempdir()) / f"coordination-conformance-{os.getuid()}").iterdir())
+
+
+def _start(tmp_path: Path, arguments: Sequence[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", *arguments],
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def _workers(directory: Path) -> list[int]:
+    """Return the processes that have something of a run open."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and any(
+                str(link.readlink()).startswith(str(directory))
+                for link in (process / "fd").iterdir()
+            ):
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+SLOW = """
+import pytest
+from conformance.workload.plan import Phase, Plan, Step
+
+@pytest.mark.scenario("contract", levels=("processes",))
+def test_slow(trial):
+    idle = [Step("acquire", b"a", {"blocking": False}), Step("idle", b"", {"seconds": 60.0})]
+    trial.run(Plan({0: 0, 1: 1}, [Phase({0: idle, 1: idle})]))
+"""
+
+
+@pytest.mark.parametrize("backend", ["file", "ipc"])
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_ended_leaves_nothing(
+    tmp_path: Path, run_pytest: Pytest, backend: str, ending: signal.Signals
+) -> None:
+    (tmp_path / "test_slow.py").write_text(SLOW)
+    (tmp_path / "test_ends.py").write_text(SCENARIOS)
+    run = _start(tmp_path, [f"--backend={backend}", "test_slow.py"])
+    (directory,) = _until(lambda: [d for d in _directories() if _of_process(d, run.pid)])
+    workers = _until(lambda: [p for p in _workers(directory) if p != run.pid])
+    os.kill(run.pid, ending)
+    run.communicate(timeout=60)
+    _until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    run_pytest(f"--backend={backend}", "test_ends.py", "-k", "holds")
+    assert not directory.exists()
+    assert not list(Path("/dev/shm").glob(f"*{directory.name}*"))
+
+
+def _of_process(directory: Path, process: int) -> bool:
+    owner = directory / "owner"
+    if not owner.exists():
+        return False
+    for link in Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed in the meantime
+            if link.samefile(owner):
+                return True
+    return False
+
+
+def _until(found: Callable[[], T], seconds: float = 60.0) -> T:
+    """Return what is found as soon as it is true."""
+    end = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.02)
+    return value

@@ -1,0 +1,138 @@
+"""The trial: what was seen once stays seen, and too little is never enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import strategies as st
+
+from conformance.characteristics import Characteristics, Feature
+from conformance.history import History
+from conformance.implementations import describe
+from conformance.profiles import PROFILES, Profile
+from conformance.results import load_evidence
+from conformance.trial import Falsified, Inconclusive, Least, NotExercised, Place, Trial
+from conformance.verdict import Finding, Verdict
+from conformance.workload.crew import Crew
+from conformance.workload.plan import Phase, Plan, Step
+from conformance.workload.strategies import exclusive_cycles, plans
+
+LOCK = b"lock-a"
+HELD = Finding(Verdict.HELD, "a rule")
+FALSE = Finding(Verdict.FALSIFIED, "a rule", "a reason")
+
+
+@pytest.fixture(scope="module")
+def crew() -> Iterator[Crew]:
+    with Crew() as crew:
+        yield crew
+
+
+@pytest.fixture
+def trial(crew: Crew, tmp_path: Path) -> Trial:
+    url = f"file://{tmp_path}/file"
+    return Trial(
+        place=Place("file", url, "threads", describe("reference", url)),
+        scenario="test_made_up",
+        command="pytest",
+        seed=3,
+        profile=PROFILES["gate"],
+        crew=crew,
+        directory=tmp_path / "trials",
+        evidence_directory=tmp_path / "evidence",
+    )
+
+
+def lengths(trial: Trial) -> st.SearchStrategy[Plan]:
+    """Draw plans of one client that asks some times."""
+    return st.integers(1, 8).map(
+        lambda times: Plan({0: 0}, [Phase({0: [Step("acquired", LOCK)] * times})])
+    )
+
+
+def test_a_held_exploration_counts_trials_and_operations(trial: Trial) -> None:
+    histories = trial.explore(lengths(trial), lambda history: HELD, trials=5)
+    assert trial.trials == len(histories) == 5
+    assert trial.operations == sum(map(len, histories))
+
+
+def test_the_same_seed_draws_the_same_plans(trial: Trial) -> None:
+    def drawn() -> list[list[tuple[str, object]]]:
+        crowd = plans(trial.crowd(sharing=False), lambda client: exclusive_cycles(12))
+        histories = trial.explore(crowd, lambda history: HELD, trials=4)
+        return [sorted((o.name, str(o.arguments)) for o in h.operations) for h in histories]
+
+    assert drawn() == drawn()
+
+
+def test_a_violation_that_does_not_repeat_is_a_violation(trial: Trial) -> None:
+    findings = iter([HELD, HELD, FALSE])
+    with pytest.raises(Falsified, match="a reason"):
+        trial.explore(lengths(trial), lambda history: next(findings, HELD))
+    assert trial.falsified == FALSE
+    (first,) = trial.evidence
+    assert load_evidence(Path(first)).finding == FALSE
+
+
+def test_shrinking_keeps_the_first_evidence_and_the_smallest(trial: Trial) -> None:
+    def judge(history: History) -> Finding:
+        return FALSE if len(history) >= 3 else HELD
+
+    with pytest.raises(Falsified):
+        trial.explore(lengths(trial), judge)
+    assert Path(trial.evidence[0]).name == "first.msgpack"
+    assert len(load_evidence(Path(trial.evidence[-1])).history) == 3
+
+
+def test_shrinking_has_a_budget(trial: Trial) -> None:
+    trial.profile = Profile(name="tight", trials=9, clients=2, steps=8, shrinks=2, budget=1)
+    seen = []
+
+    def judge(history: History) -> Finding:
+        seen.append(len(history))
+        return FALSE
+
+    with pytest.raises(Falsified):
+        trial.explore(lengths(trial), judge)
+    assert len(seen) <= 1 + 2
+
+
+def test_an_undecided_history_makes_the_whole_inconclusive(trial: Trial) -> None:
+    findings = iter([HELD, Finding(Verdict.INCONCLUSIVE, "search", "out of budget")])
+    with pytest.raises(Inconclusive, match="out of budget"):
+        trial.explore(lengths(trial), lambda history: next(findings, HELD), trials=4)
+
+
+def test_too_little_is_inconclusive(trial: Trial) -> None:
+    with pytest.raises(Inconclusive, match="at least 1000 are needed"):
+        trial.explore(lengths(trial), lambda h: HELD, least=[Least("calls", 1000, len)], trials=2)
+
+
+def test_misconduct_is_falsified_before_any_judge(trial: Trial) -> None:
+    stuck = Plan(
+        {0: 0, 1: 1},
+        [Phase({0: [Step("acquire", LOCK)]}), Phase({1: [Step("acquire", LOCK)]})],
+        patience=0.3,
+    )
+    with pytest.raises(Falsified, match="a call that never returned"):
+        trial.explore(st.just(stuck), lambda history: HELD, trials=1)
+
+
+def test_a_missing_feature_is_not_exercised(trial: Trial) -> None:
+    trial.needs(Feature.LOCKS)
+    zake = describe("reference", "zake://x")
+    lacking = Place("zake", "zake://x", "threads", zake)
+    assert not lacking.claims(Characteristics.DISTRIBUTED_ACROSS_PROCESSES)
+    trial.place = Place("file", "", "threads", describe("tests.featureless:coordinator", "x://"))
+    with pytest.raises(NotExercised, match="LOCKS"):
+        trial.needs(Feature.LOCKS)
+
+
+def test_a_claim_counts_only_where_its_level_is_claimed(trial: Trial) -> None:
+    zake = describe("reference", "zake://x")
+    threads, processes = (Place("zake", "zake://x", at, zake) for at in ("threads", "processes"))
+    assert threads.claims(Characteristics.LINEARIZABLE)
+    assert not processes.claims(Characteristics.LINEARIZABLE)
+    assert not processes.claims(None)
