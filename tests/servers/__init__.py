@@ -1,0 +1,1 @@
+"""Tests of drivers against their real servers: run with ``--backend=NAME``."""
