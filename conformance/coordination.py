@@ -138,26 +138,27 @@ def get_coordinator(
     if not url.scheme or "://" not in backend_url:
         raise ValueError(f"a backend URL looks like SCHEME://…, not {_without_password(url)!r}")
     driver = driver_class(url.scheme)
-    _check_claims(driver, characteristics)
     given = dict(parse_qsl(url.query, keep_blank_values=True)) | options
     try:
         converted = msgspec.convert(given, driver.Options, strict=False)
     except msgspec.ValidationError as error:
         taken = ", ".join(driver.Options.__struct_fields__) or "none"
         raise ValueError(f"options of {url.scheme}://: {error}; it takes {taken}") from error
-    return driver(member_id, url._replace(query=""), converted)
+    coordinator = driver(member_id, url._replace(query=""), converted)
+    _check_claims(coordinator, characteristics)
+    return coordinator
 
 
-def _check_claims(driver: type[Coordinator], wanted: Iterable[Characteristics] | None) -> None:
+def _check_claims(coordinator: Coordinator, wanted: Iterable[Characteristics] | None) -> None:
     wanted = list(wanted or ())
     for characteristic in wanted:
         if not isinstance(characteristic, Characteristics):
             raise TypeError(f"characteristics takes Characteristics, not {characteristic!r}")
-    missing = [c.name for c in wanted if c not in driver.CHARACTERISTICS]
+    missing = [c.name for c in wanted if c not in coordinator.CHARACTERISTICS]
     if missing:
         raise ToozDriverChosenPoorly(
-            f"{driver.__name__} does not claim {', '.join(missing)}: choose another backend, "
-            "or ask for less"
+            f"{type(coordinator).__name__} does not claim {', '.join(missing)}: choose another "
+            "backend, or ask for less"
         )
 
 

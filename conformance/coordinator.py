@@ -66,8 +66,13 @@ class DriverOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The options that a driver takes, from its URL or as keywords; keywords win.
 
     A driver declares its own subclass. Values are converted from text to the field's
-    type, so ``?timeout=2.5`` and ``timeout=2.5`` are the same.
+    type, so ``?timeout=2.5`` and ``timeout=2.5`` are the same. Fields whose names end in
+    ``password`` or ``token`` are secrets, which no representation shows.
     """
+
+    def __repr__(self) -> str:
+        shown = (n for n in self.__struct_fields__ if not n.endswith(("password", "token")))
+        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in shown)})"
 
 
 @dataclass(frozen=True)
@@ -133,8 +138,10 @@ class Coordinator(abc.ABC):
     :param options: the driver's options, converted and checked
     """
 
-    CHARACTERISTICS: ClassVar[tuple[Characteristics, ...]] = ()
-    """What the driver claims; see docs/characteristics.md for what tests each claim."""
+    CHARACTERISTICS: tuple[Characteristics, ...] = ()
+    """What the driver claims; see docs/characteristics.md for what tests each claim.
+
+    A coordinator whose URL asks for less than its class can promise has one of its own."""
 
     FEATURES: ClassVar[frozenset[Feature]] = frozenset(Feature) - {Feature.SHARED_LOCKS}
     """Which parts of the API the driver has."""
@@ -144,6 +151,9 @@ class Coordinator(abc.ABC):
 
     requires_beating: ClassVar[bool] = False
     """Whether :meth:`heartbeat` must be called for memberships and locks to last."""
+
+    least_timeout: ClassVar[float] = 0.0
+    """The shortest time-out, in seconds, that the driver and its server can keep."""
 
     def __init__(self, member_id: bytes, url: SplitResult, options: DriverOptions) -> None:
         self._member_id = member_id

@@ -35,6 +35,7 @@ class Driver(msgspec.Struct, frozen=True):
     claims: frozenset[Characteristics]
     features: frozenset[Feature]
     requires_beating: bool
+    least_timeout: float = 0.0
 
 
 def find_factory(name: str) -> Factory:
@@ -75,6 +76,7 @@ def describe(implementation: str, url: str) -> Driver:
         claims=frozenset(Characteristics[claim.name] for claim in coordinator.CHARACTERISTICS),
         features=frozenset(features),
         requires_beating=coordinator.requires_beating,
+        least_timeout=getattr(coordinator, "least_timeout", 0.0),
     )
 
 

@@ -58,10 +58,6 @@ class ZookeeperOptions(SessionOptions, frozen=True, kw_only=True):
     verify_certs: bool = True
     check_hostname: bool = False
 
-    def __repr__(self) -> str:
-        shown = (n for n in self.__struct_fields__ if n != "keyfile_password")
-        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in shown)})"
-
 
 def make_client(url: SplitResult, options: ZookeeperOptions) -> KazooClient:
     """Return a client for the hosts and the credentials of a URL.

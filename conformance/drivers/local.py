@@ -62,7 +62,7 @@ class LocalCoordinator(Coordinator):
     another of the same member's name can neither end nor change it.
     """
 
-    CHARACTERISTICS: ClassVar[tuple[Characteristics, ...]] = (
+    CHARACTERISTICS: tuple[Characteristics, ...] = (
         Characteristics.NON_TIMEOUT_BASED,
         Characteristics.DISTRIBUTED_ACROSS_THREADS,
         Characteristics.DISTRIBUTED_ACROSS_PROCESSES,

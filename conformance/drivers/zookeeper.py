@@ -43,10 +43,11 @@ from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol.states import ZnodeStat
 
 from conformance.characteristics import Characteristics, Feature
-from conformance.coordinator import Coordinator, Member
+from conformance.coordinator import Member
 from conformance.drivers._zookeeper_client import SessionOptions, ZookeeperOptions, make_client
 from conformance.drivers._zookeeper_lock import ZookeeperLock
 from conformance.drivers._zookeeper_session import Session
+from conformance.drivers.remote import RemoteCoordinator
 from conformance.errors import (
     GroupAlreadyExist,
     GroupNotCreated,
@@ -76,7 +77,7 @@ _WRITTEN, _DIGESTED = "=", "#"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class KazooDriver(Coordinator):
+class KazooDriver(RemoteCoordinator):
     """A coordinator on ZooKeeper: ``zookeeper://[USER:PASS@]HOST[:2181][,HOST…]``."""
 
     CHARACTERISTICS = (
@@ -93,7 +94,6 @@ class KazooDriver(Coordinator):
     def __init__(self, member_id: bytes, url: SplitResult, options: SessionOptions) -> None:
         self._root = _root(options.namespace)
         self._timeout = options.timeout
-        self._losses: list[str] | None = None
         self._session = self._make_session(url, options)
         super().__init__(member_id, url, options)
 
@@ -131,24 +131,8 @@ class KazooDriver(Coordinator):
         super()._forget_parent()
         self._session.disown()
 
-    def _note_loss(self, locks: list[bytes]) -> None:
-        """Keep what went with a session, for the next heartbeat to tell."""
-        self._losses = [
-            *(self._losses or ()),
-            *(f"the membership of group {group!r}" for group in sorted(self._joined)),
-            *(f"the leadership of group {group!r}" for group in sorted(self._terms)),
-            *(f"the lock {name!r}" for name in locks),
-        ]
-        # Replaced, not emptied: another thread may be going through them.
-        self._joined, self._terms = set(), {}
-
     def _heartbeat(self) -> float:
-        losses, self._losses = self._losses, None
-        if losses is not None:
-            raise ToozConnectionError(
-                "the session with ZooKeeper was lost, and with it "
-                f"{', '.join(losses) or 'nothing, for nothing was held'}; join and acquire anew"
-            )
+        self._tell_losses("the session with ZooKeeper")
         self._session.read(lambda client: [client.exists_async(self._root)])
         return self._timeout / 3
 

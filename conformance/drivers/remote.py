@@ -1,0 +1,151 @@
+"""What the drivers of servers share: options, addresses, what was lost, and forking.
+
+No driver's protocol belongs here, and nothing that the drivers of one host need.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from typing import Annotated
+from urllib.parse import SplitResult, unquote
+
+import msgspec
+
+from conformance.coordinator import Coordinator, DriverOptions
+from conformance.errors import ToozConnectionError
+
+__all__ = [
+    "Lease",
+    "RemoteCoordinator",
+    "RemoteOptions",
+    "abandon_socket",
+    "address",
+    "credentials",
+    "digest",
+]
+
+_ONE_DAY = 86_400.0
+
+
+class RemoteOptions(DriverOptions, frozen=True, kw_only=True):
+    """Options of every driver of a server.
+
+    ``timeout``: seconds for which each exchange with the server is waited for, and after
+    which what expires does so, where no other option says. ``namespace``: what everything
+    that is kept on the server begins with, so that users of different ones never meet.
+    """
+
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=_ONE_DAY)] = 30.0
+    namespace: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] = "tooz"
+
+
+class RemoteCoordinator(Coordinator):
+    """A coordinator that may lose what it has on a server, and says so once it has."""
+
+    _losses: list[str] | None = None
+
+    def _note_loss(self, locks: list[bytes]) -> None:
+        """Keep what was lost with the connection or session, for a heartbeat to tell.
+
+        Memberships and leaderships are lost with it.
+
+        :param locks: the names of the locks that were lost
+        """
+        self._losses = [
+            *(self._losses or ()),
+            *(f"the membership of group {group!r}" for group in sorted(self._joined)),
+            *(f"the leadership of group {group!r}" for group in sorted(self._terms)),
+            *(f"the lock {name!r}" for name in locks),
+        ]
+        # Replaced, not emptied: another thread may be going through them.
+        self._joined, self._terms = set(), {}
+
+    def _tell_losses(self, what: str) -> None:
+        """Raise ToozConnectionError, once, when something was lost since the last time.
+
+        :param what: what was lost first, as in "the session with ZooKeeper"
+        """
+        losses, self._losses = self._losses, None
+        if losses is not None:
+            raise ToozConnectionError(
+                f"{what} was lost, and with it "
+                f"{', '.join(losses) or 'nothing, for nothing was held'}; join and acquire anew"
+            )
+
+
+class Lease:
+    """How long something that expires on the server certainly lasts, by this clock.
+
+    The server starts to count when a request arrives, which is after it was sent; so what
+    counts from the sending never lasts longer here than there.
+
+    :param seconds: how long the server keeps it after a renewal
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = 0.0
+
+    def renewed(self, sent: float) -> None:
+        """Note that a renewal succeeded.
+
+        :param sent: when its request was sent, in seconds of the monotonic clock
+        """
+        self._end = max(self._end, sent + self.seconds)
+
+    def ended(self) -> None:
+        """Note that the server no longer has it."""
+        self._end = 0.0
+
+    @property
+    def remaining(self) -> float:
+        """Seconds for which it certainly lasts."""
+        return max(0.0, self._end - time.monotonic())
+
+    @property
+    def valid(self) -> bool:
+        """Whether it certainly lasts still."""
+        return self.remaining > 0.0
+
+
+def address(url: SplitResult, port: int) -> tuple[str, int]:
+    """Return the host and the port that a URL names.
+
+    :param port: the one where it names none
+    :raises ValueError: it names no port that can be; the message quotes no password
+    """
+    try:
+        return url.hostname or "localhost", url.port or port
+    except ValueError:
+        raise ValueError(f"{url.scheme}:// takes HOST[:PORT], with a port up to 65535") from None
+
+
+def credentials(url: SplitResult) -> tuple[str | None, str | None]:
+    """Return the user and the password of a URL, percent-encoding undone."""
+    user = None if url.username is None else unquote(url.username)
+    return user or None, None if url.password is None else unquote(url.password)
+
+
+def digest(name: bytes) -> str:
+    """Return 64 hexadecimal digits that stand for a name: those of its SHA-256."""
+    return hashlib.sha256(name).hexdigest()
+
+
+def abandon_socket(number: int) -> None:
+    """In a forked child: let go of an inherited connection without a word to the server.
+
+    The descriptor is made one of /dev/null, so that whatever a client library still writes
+    when its object is collected goes nowhere, and the parent's end alone keeps the
+    connection.
+
+    :param number: the socket's descriptor
+    """
+    with contextlib.suppress(OSError):  # closed already
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.dup2(nothing, number, inheritable=False)
+        finally:
+            os.close(nothing)
