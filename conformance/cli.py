@@ -83,7 +83,7 @@ def backends() -> None:
     for backend in known_backends().values():
         obstacle = backend.obstacle()
         state = "can run here" if obstacle is None else f"cannot run here: {obstacle}"
-        click.echo(f"  {backend.name:12} {backend.summary}; {state}")
+        click.echo(f"  {backend.name:16} {backend.summary}; {state}")
     click.echo("Drivers, by URL scheme, and what they claim:")
     for scheme in sorted(entry.name for entry in metadata.entry_points(group=DRIVERS)):
         click.echo(f"  {scheme:12} {_driver(scheme)}")

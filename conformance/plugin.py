@@ -7,6 +7,7 @@ the life of a run and ``trial`` for that of a scenario.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import msgspec
 import pytest
 
 from conformance.backends import UnknownBackend
+from conformance.backends.engine import RUN_LABEL
 from conformance.characteristics import Characteristics, Feature
 from conformance.gate import BadSetting, Gate, Settings, exit_status, redacted
 from conformance.profiles import PROFILES
@@ -52,8 +54,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--backend",
         metavar="NAME[,NAME…]",
-        help="backends to run the scenarios on; 'embedded' for those without a server, "
-        "'all' for those that can run here",
+        help="backends to run the scenarios on; 'embedded' for those without a server, 'servers' "
+        "for the others, 'all' for those that can run here",
     )
     group.addoption(
         "--backend-url", metavar="URL", help="use the server at this URL for the one backend"
@@ -78,6 +80,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="results",
         metavar="DIR",
         help="where DIR/RUN/result.json and its evidence are written; default: results",
+    )
+    group.addoption(
+        "--image",
+        action="append",
+        default=[],
+        metavar="NAME=IMAGE",
+        help="the image that the server of a backend is to run from; more than once for several",
+    )
+    group.addoption(
+        "--keep-backend",
+        action="store_true",
+        help="leave the servers up afterwards, and say where they are",
     )
     group.addoption(
         "--strict-claims",
@@ -133,12 +147,25 @@ def _open_gate(config: pytest.Config) -> None:
             seed=option.seed,
             results=Path(option.results),
             strict_claims=option.strict_claims,
+            images=option.image,
+            keep=option.keep_backend,
+            say=_say,
         )
     except (BadSetting, UnknownBackend) as error:
         raise pytest.UsageError(str(error)) from error
+    if option.keep_backend:
+        for name, (url, _, _) in gate.settings.servers.items():
+            _say(f"{name} is kept: {redacted(url)}")
+        _say(f"remove it: docker rm -f $(docker ps -aqf label={RUN_LABEL}={gate.settings.run_id})")
     config.stash[_gate_key] = gate
     config.stash[_settings_key] = gate.settings
     config.add_cleanup(gate.close)
+
+
+def _say(line: str) -> None:
+    """Tell at once what takes a while; before the run there is no other reporter."""
+    sys.stdout.write(f"conformance: {line}\n")
+    sys.stdout.flush()
 
 
 @pytest.hookimpl(optionalhook=True)
