@@ -20,6 +20,7 @@ __all__ = [
     "compose_command",
     "docker",
     "engine_obstacle",
+    "logs",
     "remove_run",
 ]
 
@@ -78,6 +79,13 @@ def run(command: Sequence[str], *, seconds: float, given: bytes | None = None) -
         words = error.stderr.decode(errors="replace").strip().splitlines()[-5:]
         raise EngineFailed(f"{shown} … failed: {' / '.join(words) or 'without a word'}") from error
     return done.stdout
+
+
+def logs(container: str) -> str:
+    """Return the last lines that a container's program wrote, on either stream."""
+    return run(
+        ["sh", "-c", 'exec docker logs --tail 5 "$0" 2>&1', container], seconds=_ASKING_SECONDS
+    ).decode(errors="replace")
 
 
 @cache

@@ -32,7 +32,7 @@ _ETCD = Service(
 _OLDER = replace(
     _ETCD,
     name="etcd-3.4",
-    of="etcd",
+    variant_of=("etcd", "3.4"),
     summary="an etcd 3.4 server",
     image="rancher/mirrored-coreos-etcd:v3.4.16",
 )

@@ -38,7 +38,11 @@ _MYSQL = Service(
 )
 
 _MARIADB = replace(
-    _MYSQL, name="mariadb", of="mysql", summary="a MariaDB server", image="mariadb:11.8"
+    _MYSQL,
+    name="mariadb",
+    variant_of=("mysql", "mariadb"),
+    summary="a MariaDB server",
+    image="mariadb:11.8",
 )
 
 MYSQL = served(replace(_MYSQL, variants={"mariadb": served(_MARIADB)}))

@@ -29,7 +29,11 @@ _REDIS = Service(
 )
 
 _VALKEY = replace(
-    _REDIS, name="valkey", of="redis", summary="a Valkey server", image="valkey/valkey:8"
+    _REDIS,
+    name="valkey",
+    variant_of=("redis", "valkey"),
+    summary="a Valkey server",
+    image="valkey/valkey:8",
 )
 
 REDIS = served(replace(_REDIS, variants={"valkey": served(_VALKEY)}))

@@ -16,6 +16,7 @@ from conformance.backends.engine import (
     compose_command,
     docker,
     engine_obstacle,
+    logs,
     remove_run,
 )
 from conformance.backends.images import base_image, compose_directory, find_image, variable
@@ -35,7 +36,9 @@ class Service:
 
     ``url`` has ``{host}`` and ``{port}``; ``ask(host, port)`` returns the server's version
     by its own word, and raises as long as it does not serve; ``residue(url)`` counts what
-    is stored below the URL's namespace, where that can be looked at.
+    is stored below the URL's namespace, where that can be looked at. ``client`` is the
+    module of the driver's client library. ``variant_of`` names the backend, and the variant,
+    of a server that is not a backend's first.
     """
 
     name: str
@@ -46,14 +49,14 @@ class Service:
     ask: Callable[[str, int], str]
     client: str
     residue: Callable[[str], int] | None = None
-    of: str | None = None
+    variant_of: tuple[str, str] | None = None
     variants: dict[str, Backend] = field(default_factory=dict)
 
 
 def served(service: Service) -> Backend:
     """Return the backend that starts a server."""
     return Backend(
-        name=service.name if service.of is None else f"{service.of}:{service.name}",
+        name=":".join(service.variant_of or (service.name,)),
         summary=service.summary,
         embedded=False,
         obstacle=lambda: _obstacle(service),
@@ -68,7 +71,7 @@ def served(service: Service) -> Backend:
 
 def _obstacle(service: Service) -> str | None:
     if importlib.util.find_spec(service.client) is None:
-        extra = service.of or service.name
+        extra, *_ = service.variant_of or (service.name,)
         return f"{service.client} is missing: install coordination-conformance[{extra}]"
     return engine_obstacle()
 
@@ -123,7 +126,7 @@ def _when_ready(service: Service, project: str, host: str, port: int) -> str:
             container = f"{project}-server-1"
             state = docker("inspect", "--format", "{{.State.Status}}", container)
             if state != "running" or time.monotonic() > end:
-                said = docker("logs", "--tail", "5", container)
+                said = logs(container)
                 raise EngineFailed(
                     f"{service.name} does not answer on {host}:{port} ({error}); its container "
                     f"is {state}, and said last: {said or 'nothing'}"

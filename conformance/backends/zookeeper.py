@@ -35,7 +35,7 @@ _ZOOKEEPER = Service(
 _OLDER = replace(
     _ZOOKEEPER,
     name="zookeeper-3.8",
-    of="zookeeper",
+    variant_of=("zookeeper", "3.8"),
     summary="an Apache ZooKeeper 3.8 server",
     image="zookeeper:3.8",
 )
