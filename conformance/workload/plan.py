@@ -8,7 +8,7 @@ import msgspec
 
 from conformance.history import brief
 
-__all__ = ["PATIENCE", "Phase", "Plan", "PlannedFault", "Step", "describe"]
+__all__ = ["PATIENCE", "Phase", "Plan", "PlannedFault", "Step", "describe", "long_after"]
 
 PATIENCE = 5.0
 """Seconds that a client waits for the result of a group or member call."""
@@ -86,6 +86,15 @@ class Plan(msgspec.Struct, frozen=True):
     def key(self) -> bytes:
         """The plan as bytes: equal for equal plans."""
         return msgspec.msgpack.encode(self)
+
+
+def long_after(timeout: float) -> float:
+    """Return the seconds after which what rests on a driver's time-out has happened.
+
+    Servers end what expires late, but none later than at twice the time (Consul 1.8,
+    "Sessions": up to double the TTL).
+    """
+    return 2 * timeout + 2
 
 
 def describe(plan: Plan) -> str:
