@@ -89,7 +89,8 @@ class Wakes:
     def _run(self) -> None:
         error: Exception | None = None
         try:
-            connection: Any = self._connection = self._client.connection_pool.get_connection()
+            connection: Any = self._client.connection_pool.get_connection()
+            self._connection = connection
             try:
                 self._listen(connection)
             finally:
