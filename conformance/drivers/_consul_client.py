@@ -61,6 +61,7 @@ class Operation(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True
     value: bytes | None = None
     session: str | None = None
     index: int | None = None
+    flags: int | None = None
 
 
 class Refused(Exception):

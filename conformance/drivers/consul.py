@@ -5,8 +5,8 @@ holds go with it, at one moment ("Internals", "Sessions" of the manual of Consul
 is meant throughout). Below the namespace, with 64 digits of SHA-256 for each name, since
 names may be any bytes:
 
-- ``groups/GROUP`` has the group's name. Each join sets it again, which changes its
-  ModifyIndex: so a group is deleted only if nobody joined since it was seen empty.
+- ``groups/GROUP`` has the group's name. Each join changes its flags, and so its
+  ModifyIndex: a group is deleted only if nobody joined since it was seen empty.
 - ``members/GROUP/MEMBER`` is held by the member's session, and has its name, capabilities
   and times; its CreateIndex, the place of its making in the log, is the incarnation.
 - ``leaders/GROUP`` is held by the leader's session, and has its name; its CreateIndex is
@@ -26,6 +26,7 @@ delete a group; 1 to look at a leadership and 2 to win it; 1 for a heartbeat.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, ClassVar, cast
@@ -248,7 +249,8 @@ class ConsulDriver(RemoteCoordinator):
         conditions = (
             Operation("get", group),
             Operation("check-not-exists", key),
-            Operation("set", group, value=group_id),
+            # To set what is there already would not count as a change.
+            Operation("set", group, value=group_id, flags=secrets.randbits(63)),
         )
         value = self._packed(capabilities, created, created)
         try:
