@@ -140,8 +140,10 @@ def promptness(history: History) -> Finding:
 
 
 def recovery(history: History) -> Finding:
-    """Falsified when the last call of a kind that a client made did not succeed."""
-    last = {(lane(o.client), o.name, o.target): o for o in history.operations}
+    """Falsified when the last call of a kind that a client made since did not succeed."""
+    healed = max((fault.end or 0 for fault in history.faults), default=0)
+    since = [operation for operation in history.operations if operation.call > healed]
+    last = {(lane(o.client), o.name, o.target): o for o in since}
     for operation in last.values():
         if operation.is_info:
             return _wrong("recovery", "long after the link healed, a call failed", operation)
