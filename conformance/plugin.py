@@ -105,9 +105,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Bring the backends up, or take over what the controlling process brought up."""
     config.addinivalue_line(
         "markers",
-        "scenario(about, needs=(), levels=('threads', 'processes')): what a scenario is "
-        "about (a characteristic, 'level' for the level's own, or a behaviour), which "
-        "features it needs, at which levels it means something",
+        "scenario(about, needs=(), levels=('threads', 'processes'), remote=False): what a "
+        "scenario is about (a characteristic, 'level' for the level's own, or a behaviour), "
+        "which features it needs, at which levels it means something, whether only where a "
+        "link leads to the server",
     )
     worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
     if worker_input is not None:
@@ -211,8 +212,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             "(for instance --backend=file)"
         )
     marker = metafunc.definition.get_closest_marker("scenario")
-    levels = marker.kwargs.get("levels", settings.levels) if marker else settings.levels
-    places = [place for place in settings.places if place.level in levels]
+    kwargs = marker.kwargs if marker else {}
+    levels, remote = kwargs.get("levels", settings.levels), kwargs.get("remote", False)
+    places = [
+        place
+        for place in settings.places
+        if place.level in levels and (place.address is not None or not remote)
+    ]
     metafunc.parametrize(
         "conformance_place",
         places or [_NOWHERE],
@@ -222,11 +228,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 _NOWHERE = None
-"""The place of a scenario that means nothing at the levels that were asked for."""
+"""The place of a scenario that means nothing at the levels and on the backends asked for."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the scenarios that mean nothing at the levels that were asked for."""
+    """Deselect the scenarios that mean nothing at the levels and on the backends asked for."""
     nowhere = [item for item in items if _is_nowhere(item)]
     if nowhere:
         config.hook.pytest_deselected(items=nowhere)

@@ -53,7 +53,8 @@ class Plan(msgspec.Struct, frozen=True):
     is how many seconds a phase may take, faults aside, before a client that has not
     returned is given up. ``members`` are names for coordinators that are not to have
     ``m0``, ``m1`` …; ``marked_at_end`` puts what makes names unique behind them instead
-    of before; ``heart`` whether coordinators that need it beat by themselves.
+    of before; ``heart`` whether coordinators that need it beat by themselves. ``urls`` are
+    for coordinators that are not to go where the others do.
     """
 
     coordinators: dict[int, int]
@@ -63,6 +64,7 @@ class Plan(msgspec.Struct, frozen=True):
     members: dict[int, bytes] = {}
     marked_at_end: bool = False
     heart: bool = True
+    urls: dict[int, str] = {}
 
     def __repr__(self) -> str:
         """Return a few words: ``describe`` tells all, which may be megabytes."""
@@ -102,6 +104,8 @@ def describe(plan: Plan) -> str:
     lines = [f"clients (by coordinator): {plan.coordinators}"]
     if plan.options:
         lines.append(f"options: {plan.options}")
+    if plan.urls:
+        lines.append(f"coordinators that have a URL of their own: {sorted(plan.urls)}")
     for number, phase in enumerate(plan.phases, 1):
         lines.append(f"phase {number}")
         for client, steps in sorted(phase.steps.items()):
