@@ -138,8 +138,11 @@ class Trial:
     def run(self, plan: Plan) -> History:
         """Carry out a plan, count it, and return its history.
 
+        Methods that the driver does without are not called.
+
         :raises Falsified: stopping the coordinators failed
         """
+        plan = plan.without(self.place.driver.lacks)
         try:
             history = run(self.crew, self.place.target, plan, self.directory)
         except StopFailed as error:
