@@ -17,6 +17,7 @@ import pytest
 
 from conformance.backends import UnknownBackend
 from conformance.characteristics import Characteristics, Feature
+from conformance.expectations import BadExpectations, expected_because
 from conformance.gate import BadSetting, Gate, Settings, exit_status, redacted
 from conformance.profiles import PROFILES
 from conformance.reporting.terminal import benchmark_table, verdict_table
@@ -84,6 +85,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="a claim without a verdict of held is an error",
     )
+    group.addoption(
+        "--expectations",
+        metavar="FILE",
+        help="a TOML file of scenarios that are known not to hold, and why: they do not fail "
+        "the run, but those that hold after all do",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -133,8 +140,9 @@ def _open_gate(config: pytest.Config) -> None:
             seed=option.seed,
             results=Path(option.results),
             strict_claims=option.strict_claims,
+            expectations=Path(option.expectations) if option.expectations else None,
         )
-    except (BadSetting, UnknownBackend) as error:
+    except (BadExpectations, BadSetting, UnknownBackend) as error:
         raise pytest.UsageError(str(error)) from error
     config.stash[_gate_key] = gate
     config.stash[_settings_key] = gate.settings
@@ -306,7 +314,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     result = _result(item, trial, error, time.monotonic() - began)
     report.user_properties.append((_RESULT, msgspec.json.encode(result).decode()))
     reason = f"{result.verdict.value}: {result.reason}"
-    if result.verdict is Verdict.FALSIFIED and not result.claimed:
+    if result.expected:
+        report.outcome = "skipped"
+        report.wasxfail = f"expected, {result.expected}; {reason}"
+    elif result.verdict is Verdict.FALSIFIED and not result.claimed:
         report.outcome = "skipped"
         report.wasxfail = f"not claimed, {reason}"
     elif result.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_EXERCISED):
@@ -343,6 +354,9 @@ def _result(
         seed=settings.seed,
         command=trial.command,
         evidence=[str(Path(path).relative_to(settings.run_directory)) for path in trial.evidence],
+        expected=expected_because(
+            settings.expectations, trial.scenario, trial.place.backend, verdict
+        ),
     )
 
 
@@ -379,7 +393,10 @@ def pytest_report_teststatus(
         return None
     for name, value in report.user_properties:
         if name == _RESULT:
-            verdict = msgspec.json.decode(str(value), type=ScenarioResult).verdict
+            result = msgspec.json.decode(str(value), type=ScenarioResult)
+            verdict = result.verdict
+            if result.expected:
+                return None
             if verdict is Verdict.INCONCLUSIVE:
                 return "inconclusive", "?", "INCONCLUSIVE"
             if verdict is Verdict.NOT_EXERCISED:
@@ -422,6 +439,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if exitstatus in ordinary and gate.scenarios:
         claims = {c.name for d in gate.settings.drivers.values() for c in d.claims}
         status = exit_status(gate.scenarios, gate.settings.strict_claims, claims)
+        if gate.refuted:
+            status = int(pytest.ExitCode.TESTS_FAILED)
         session.exitstatus = max(status, exitstatus) if exitstatus == 0 else exitstatus
     if gate.scenarios or gate.benchmarks:
         arguments = session.config.invocation_params.args
@@ -437,6 +456,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if gate.scenarios:
         terminalreporter.section("verdicts")
         terminalreporter.write_line(verdict_table(gate.subjects(), gate.scenarios, width))
+    if gate.refuted:
+        terminalreporter.section("expectations that were not met", red=True)
+        for complaint in gate.refuted:
+            terminalreporter.write_line(complaint)
     if gate.benchmarks:
         terminalreporter.section("benchmarks")
         terminalreporter.write_line(benchmark_table(gate.benchmarks, width))
