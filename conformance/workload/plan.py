@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 import msgspec
@@ -78,6 +79,20 @@ class Plan(msgspec.Struct, frozen=True):
     def member(self, coordinator: int) -> bytes:
         """Return the name under which a coordinator joins groups."""
         return self.members.get(coordinator, f"m{coordinator}".encode())
+
+    def without(self, names: Set[str]) -> Plan:
+        """Return the plan without the calls of these names."""
+        phases = [
+            msgspec.structs.replace(
+                phase,
+                steps={
+                    client: [step for step in steps if step.name not in names]
+                    for client, steps in phase.steps.items()
+                },
+            )
+            for phase in self.phases
+        ]
+        return msgspec.structs.replace(self, phases=phases)
 
     @property
     def size(self) -> int:
