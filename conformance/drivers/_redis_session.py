@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from conformance.drivers._redis_client import Clients
 from conformance.drivers._redis_scripts import KEEP, RELEASE, Script
 from conformance.drivers._redis_wakes import Wakes
 from conformance.drivers.remote import Lease, abandon_socket
-from conformance.errors import OperationTimedOut, ToozConnectionError
+from conformance.errors import OperationTimedOut, ToozConnectionError, ToozError
 
 __all__ = ["Claim", "Session", "microseconds", "milliseconds"]
 
@@ -67,7 +67,6 @@ class Session:
         timeout: float,
         lock_timeout: float,
     ) -> None:
-        self._make_clients = make_clients
         self._clients = make_clients(self._connected)
         self._turns = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -90,7 +89,6 @@ class Session:
         """Connect, under a new name."""
         self.id = secrets.token_hex(16)
         self.holds, self._debts = {}, {}
-        self._clients = self._make_clients(self._connected)
         self.wakes = self._make_wakes()
         self._open, self._silent = True, False
         try:
@@ -230,7 +228,7 @@ class Session:
             return
         try:
             self.give_back(claim)
-        except Exception as failure:
+        except (RedisError, ToozError) as failure:
             _log.warning(
                 "lock %r could not be given back yet (%s)", claim.name, type(failure).__name__
             )

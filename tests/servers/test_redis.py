@@ -337,6 +337,13 @@ def test_what_the_server_forgot_is_told_once(place: Place) -> None:
     assert place.keys() == {f"{place.namespace}:groups:".encode()}
 
 
+def test_a_server_that_forgot_the_scripts_gets_them_again(place: Place) -> None:
+    lock = place.coordinator().get_lock(LOCK)
+    assert lock.acquire()
+    place.server.script_flush()
+    assert lock.release()
+
+
 # -- expiry ---------------------------------------------------------------------------------
 
 
@@ -481,6 +488,25 @@ def test_many_locks_take_few_connections(place: Place) -> None:
         assert all(result.result(PATIENCE) for result in results)
     assert me.heartbeat() > 0
     assert all(waiter.release() for waiter in waiters)
+
+
+def test_starting_and_stopping_leaves_nothing(place: Place) -> None:
+    held = place.coordinator(b"holder").get_lock(LOCK)
+    assert held.acquire()
+    me = place.coordinator()
+
+    def live() -> tuple[int, int]:
+        """Make every kind of connection, and stop; return what is left of it."""
+        assert not me.get_lock(LOCK).acquire(0.02)
+        me.join_group_create(GROUP)
+        me.heart.start()
+        me.stop()
+        left = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+        me.start()
+        return left
+
+    first = live()
+    assert all(live() <= first for _ in range(5))
 
 
 # -- silence --------------------------------------------------------------------------------
