@@ -19,6 +19,8 @@ from __future__ import annotations
 import threading
 import time
 
+from redis.exceptions import ConnectionError as RedisConnectionError
+
 from conformance.drivers._redis_scripts import ASK, BREAK
 from conformance.drivers._redis_session import Claim, Session, milliseconds
 from conformance.locking import Deadline, Lock, Owner
@@ -87,11 +89,17 @@ class RedisLock(Lock):
 
         Without ``wait`` no place in the queue is left behind.
         """
-        session, sent = self._session, time.monotonic()
+        session = self._session
         lasting = milliseconds(session.lock_timeout)
-        left = session.run(
-            ASK, self._keys, claim.token, lasting, int(wait), session.channels, session.grace
-        )
+        request = claim.token, lasting, int(wait), session.channels, session.grace
+        sent = time.monotonic()
+        try:
+            left = session.run(ASK, self._keys, *request)
+        except RedisConnectionError:
+            # The answer may be lost, or only a connection that had been idle. To ask again
+            # is no second request: the token tells whether the lock is ours already.
+            sent = time.monotonic()
+            left = session.run(ASK, self._keys, *request)
         if left is None:
             claim.lease.renewed(sent)
             return None

@@ -48,8 +48,8 @@ class Relay:
         self._server = server
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._ends: list[socket.socket] = []
-        self.losing = threading.Event()
-        """Set: requests arrive, and the connection breaks instead of their reply."""
+        self.losing = 0
+        """Before how many replies the connection breaks, though the request arrived."""
         self.passing = threading.Event()
         """Clear: nothing arrives on either side."""
         self.passing.set()
@@ -58,7 +58,7 @@ class Relay:
 
     def cut(self) -> None:
         """Break all connections."""
-        for end in self._ends:
+        for end in list(self._ends):
             _break(end)
 
     def close(self) -> None:
@@ -86,8 +86,8 @@ class Relay:
             try:
                 while data := source.recv(65536):
                     self.passing.wait()
-                    if replies and self.losing.is_set():
-                        self.losing.clear()
+                    if replies and self.losing:
+                        self.losing -= 1
                         break
                     target.sendall(data)
             except OSError:
@@ -239,7 +239,7 @@ def test_a_password_shows_nowhere(place: Place, caplog: pytest.LogCaptureFixture
 def test_a_lock_whose_acquire_lost_its_reply_is_given_back(place: Place) -> None:
     relay = place.relay()
     lock = place.coordinator(url=relay.url).get_lock(LOCK)
-    relay.losing.set()
+    relay.losing = 2
     with pytest.raises(ToozConnectionError):
         lock.acquire()
     assert not lock.acquired
@@ -247,11 +247,21 @@ def test_a_lock_whose_acquire_lost_its_reply_is_given_back(place: Place) -> None
     assert lock.acquire(False)
 
 
+def test_an_acquire_finds_out_what_its_lost_reply_was(place: Place) -> None:
+    relay = place.relay()
+    lock = place.coordinator(url=relay.url).get_lock(LOCK)
+    relay.losing = 1
+    assert lock.acquire(False)
+    assert lock.is_still_owner()
+    assert lock.release()
+    assert place.keys() == set()
+
+
 def test_a_release_that_lost_its_reply_leaves_the_lock_free(place: Place) -> None:
     relay = place.relay()
     lock = place.coordinator(url=relay.url).get_lock(LOCK)
     assert lock.acquire()
-    relay.losing.set()
+    relay.losing = 1
     with pytest.raises(ToozConnectionError):
         lock.release()
     assert not lock.acquired
@@ -263,7 +273,7 @@ def test_joining_again_after_a_lost_reply_works(place: Place) -> None:
     relay = place.relay()
     me, other = place.coordinator(url=relay.url), place.coordinator(b"other")
     other.create_group(GROUP).get()
-    relay.losing.set()
+    relay.losing = 1
     with pytest.raises(ToozConnectionError):
         me.join_group(GROUP, 1).get()
     me.join_group(GROUP, 2).get()
@@ -276,12 +286,12 @@ def test_stopping_gives_back_what_lost_replies_were_about(place: Place) -> None:
     relay = place.relay()
     me, other = place.coordinator(url=relay.url), place.coordinator(b"other")
     other.create_group(GROUP).get()
-    relay.losing.set()
+    relay.losing = 1
     with pytest.raises(ToozConnectionError):
         me.join_group(GROUP).get()
     me.watch_elected_as_leader(GROUP, lambda event: None)
     me.get_groups().get()
-    relay.losing.set()
+    relay.losing = 1
     with pytest.raises(ToozConnectionError):
         me.run_elect_coordinator()
     assert other.get_leader(GROUP).get() == b"me"
