@@ -24,6 +24,7 @@ from conformance.coordination import (
     GroupNotEmpty,
     MemberAlreadyExist,
     MemberNotJoined,
+    NotImplemented,
     OperationTimedOut,
     SerializationError,
     ToozConnectionError,
@@ -475,6 +476,11 @@ def test_breaking_hands_the_lock_to_who_waits(place: Place) -> None:
     assert held.release() is False
     assert waiter.release()
     assert held.break_() is False
+
+
+def test_shared_holds_are_not_there(place: Place) -> None:
+    with pytest.raises(NotImplemented):
+        place.coordinator().get_lock(LOCK).acquire(shared=True)
 
 
 def test_giving_up_leaves_nothing(place: Place) -> None:
