@@ -2,16 +2,22 @@
 
 The key holds its holder's token. Whoever finds it held, and wants to wait, puts its own
 token into a sorted set, in the order of coming. Releasing hands the lock to the first in
-the queue whose session still listens, and tells that one; a killed waiter's connection is
-closed, so that it does not listen, and is passed over. The lock is kept for the chosen
-one for a moment only, until it claims it.
+the queue whose session still listens, and tells that one. Who listens the server knows:
+PUBLISH answers how many clients received the message (PUBLISH in the manual of Redis 8.0);
+a killed waiter's connection is closed, so it is passed over. The lock is kept for the
+chosen one for a moment only, until it claims it.
 
-Should nobody release, the key expires; those who wait ask again at that moment, and the
-first in the queue gets it. Thus nobody starves, and nobody polls. Both keys are gone when
-the lock is free.
+Should nobody release, the key expires (SET with PX, in the same manual); those who wait
+ask again at that moment, and the first in the queue gets it. Thus nobody starves, and
+nobody polls. Both keys are gone when the lock is free.
 
 Round trips: 1 to acquire a free lock, 1 to release it, 1 to be refused, and 1 from being
-told to holding. A session's first wait takes 2 more, to listen.
+told to holding. A session's first wait takes 2 more, to listen, and an acquire whose
+connection breaks 1 more, to find out whether it has the lock.
+
+What is not promised: a holder that is paused for longer than ``lock_timeout`` loses the
+lock, and finds out afterwards; what it does to other systems meanwhile, the lock cannot
+prevent.
 """
 
 from __future__ import annotations
@@ -21,6 +27,7 @@ import time
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from conformance import errors
 from conformance.drivers._redis_scripts import ASK, BREAK
 from conformance.drivers._redis_session import Claim, Session, milliseconds
 from conformance.locking import Deadline, Lock, Owner
@@ -53,7 +60,9 @@ class RedisLock(Lock):
 
     def _acquire(self, deadline: Deadline, shared: bool) -> bool:
         if shared:
-            raise NotImplementedError("locks on Redis cannot be shared")
+            raise errors.NotImplemented(
+                "locks on Redis are exclusive: RedisDriver lacks SHARED_LOCKS"
+            )
         session = self._session
         session.settle()
         claim = session.new_claim(self._name, self._keys)

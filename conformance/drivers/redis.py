@@ -13,13 +13,13 @@ Keys begin with the namespace, percent-encoded, and the kind; names follow as th
 - ``NS:numbers`` is the last number given to a stay or a term.
 
 Each call is one script or command, and so one round trip and one atomic step ("Scripting
-with Lua" in the manual of Redis 8.0). Keys expire by the server's clock ("EXPIRE", "How
-expires are handled"), so a step of that clock ends holds early or late.
+with Lua" in the manual of Redis 8.0). Keys expire by the server's clock (EXPIRE, "Expires
+and persistence"), so a step of that clock ends holds early or late.
 
 What is promised: one server carries out one request after the other, and reads there see
 every write before; hence LINEARIZABLE and what follows from it. What is not: a client that
 is paused for longer than its time-outs loses what it holds, and a dead one's is free only
-then, hence no NON_TIMEOUT_BASED. A server that crashes may forget its last writes, seconds
+then, hence no NON_TIMEOUT_BASED. A server that crashes may forget its last writes, minutes
 of them by default ("Redis persistence"); and with Sentinel a replica that takes over may
 not have received writes that were acknowledged ("High availability with Redis Sentinel",
 "Fundamental things to know about Sentinel before deploying"), so that a lock may be held

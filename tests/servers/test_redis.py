@@ -24,6 +24,7 @@ from conformance.coordination import (
     GroupNotEmpty,
     MemberAlreadyExist,
     MemberNotJoined,
+    NotImplemented,
     OperationTimedOut,
     SerializationError,
     ToozConnectionError,
@@ -50,6 +51,8 @@ class Relay:
         self._ends: list[socket.socket] = []
         self.losing = 0
         """Before how many replies the connection breaks, though the request arrived."""
+        self.requests = 0
+        """How many requests came by."""
         self.passing = threading.Event()
         """Clear: nothing arrives on either side."""
         self.passing.set()
@@ -75,17 +78,15 @@ class Relay:
             except OSError:
                 return
             self._ends += [near, far]
-            for source, target in ((near, far), (far, near)):
-                threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
+            for way in ((near, far, False), (far, near, True)):
+                threading.Thread(target=self._pump, args=way, daemon=True).start()
 
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
-        replies = source.getpeername() == target.getpeername() or (
-            source.getpeername()[1] == self._server[1]
-        )
+    def _pump(self, source: socket.socket, target: socket.socket, replies: bool) -> None:
         with source:
             try:
                 while data := source.recv(65536):
                     self.passing.wait()
+                    self.requests += not replies
                     if replies and self.losing:
                         self.losing -= 1
                         break
@@ -475,6 +476,26 @@ def test_breaking_hands_the_lock_to_who_waits(place: Place) -> None:
     assert held.release() is False
     assert waiter.release()
     assert held.break_() is False
+
+
+def test_a_free_lock_takes_one_round_trip_each_way(place: Place) -> None:
+    relay = place.relay()
+    me = place.coordinator(url=relay.url)
+    lock = me.get_lock(LOCK)
+    assert lock.acquire()
+    assert lock.release()
+    before = relay.requests
+    assert lock.acquire()
+    assert relay.requests == before + 1
+    assert me.heartbeat() > 0
+    before = relay.requests
+    assert lock.release()
+    assert relay.requests == before + 1
+
+
+def test_shared_holds_are_not_there(place: Place) -> None:
+    with pytest.raises(NotImplemented):
+        place.coordinator().get_lock(LOCK).acquire(shared=True)
 
 
 def test_giving_up_leaves_nothing(place: Place) -> None:
