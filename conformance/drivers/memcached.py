@@ -245,7 +245,12 @@ class MemcachedDriver(RemoteCoordinator):
             session = self._session or self._begin_session()
             try:
                 self._memberships[group_id] = self._groups.join(
-                    group_id, self._member_id, session, capabilities, self._now()
+                    group_id,
+                    self._member_id,
+                    session,
+                    capabilities,
+                    self._now(),
+                    unknown=group_id not in self._memberships,
                 )
                 return
             except SessionGone:
