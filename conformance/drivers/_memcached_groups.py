@@ -188,10 +188,19 @@ class Groups:
     # -- changing -----------------------------------------------------------------------
 
     def join(
-        self, group_id: bytes, member_id: bytes, session: str, capabilities: bytes, now: datetime
+        self,
+        group_id: bytes,
+        member_id: bytes,
+        session: str,
+        capabilities: bytes,
+        now: datetime,
+        *,
+        unknown: bool,
     ) -> int:
         """Begin a stay; return the mark of the group's creation.
 
+        :param unknown: whether a stay of this session's that is there already is one that
+            its coordinator does not know of, because the reply was lost; it is replaced
         :raises GroupNotCreated: there is no such group
         :raises MemberAlreadyExist: a living member has this name
         :raises SessionGone: the session is not there
@@ -200,7 +209,8 @@ class Groups:
         def joined(view: _View) -> _Group:
             if session not in view.sessions:
                 raise SessionGone
-            if member_id in view.living:
+            there = view.living.get(member_id)
+            if there is not None and not (unknown and there.session == session):
                 raise MemberAlreadyExist(group_id, member_id)
             counter = view.group.counter + 1
             stay = Stay(session, counter, capabilities, created_at=now, updated_at=now)
@@ -265,6 +275,7 @@ class Groups:
         empty = msgspec.msgpack.encode(_Group(int(now.timestamp() * 1e6), {}))
         mark = 1 + secrets.randbelow(2**32 - 1)
         while True:
+            self._check(deadline, f"group {group_id!r}")
             number = new_number()
             if not self._replace(add(key, _OPENING, number)):
                 item = self._link.read([key]).get(key)
@@ -279,7 +290,6 @@ class Groups:
             self._enter(group_id)
             if self._replace(put(key, empty, number, new_number(), flags=mark)):
                 return
-            self._check(deadline, f"group {group_id!r}")
 
     def delete(self, group_id: bytes) -> None:
         """Delete a group without members; raise GroupNotCreated or GroupNotEmpty."""

@@ -20,11 +20,11 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pymemcache.client.base import Client
-from pymemcache.exceptions import MemcacheServerError, MemcacheUnknownError
+from pymemcache.exceptions import MemcacheServerError, MemcacheUnexpectedCloseError
 
 from conformance.drivers.remote import abandon_socket
 from conformance.errors import OperationTimedOut, ToozConnectionError, ToozError
@@ -52,6 +52,9 @@ is there already, NF: none is, and EX: it has another CAS number."""
 
 _MOST_COMMANDS = 500
 """How many commands are sent before their replies are read."""
+
+_PIECE = 65_536
+"""Bytes to receive at a time."""
 
 
 # -- commands -------------------------------------------------------------------------
@@ -187,17 +190,8 @@ class Link:
         """
         replies: list[bytes] = []
         for first in range(0, len(commands), _MOST_COMMANDS):
-            batch = commands[first : first + _MOST_COMMANDS]
             with self._connection() as client:
-                # "mn" is answered with MN, and does nothing: it marks the end.
-                text: bytes = client.raw_command(b"\r\n".join([*batch, b"mn"]), b"MN\r\n")
-                lines = text.split(b"\r\n")[:-1]
-                for line in lines:
-                    if b"ERROR" in line[:13]:
-                        raise MemcacheServerError(line.decode(errors="replace"))
-                if len(lines) != len(batch):
-                    raise MemcacheUnknownError(f"{len(lines)} replies to {len(batch)} commands")
-            replies += lines
+                replies += _exchange(client.sock, commands[first : first + _MOST_COMMANDS])
         return replies
 
     def facts(self) -> Facts:
@@ -209,8 +203,7 @@ class Link:
         with self._connection() as client:
             general, settings = client.stats(), client.stats("settings")
             # Stored as expired already; the reply tells whether the number was taken.
-            command = b"ms probe-%d 0 E%d T-1 c\r\n" % (probe, probe)
-            reply: bytes = client.raw_command(command)
+            (reply,) = _exchange(client.sock, [b"ms probe-%d 0 E%d T-1 c\r\n" % (probe, probe)])
         if number_in(reply) != probe:
             raise ToozError(
                 f"memcached {general[b'version']!r} does not let its clients choose CAS numbers: "
@@ -288,6 +281,28 @@ class Link:
         client = Client(self._server, serde=_AsIs(), timeout=self._timeout, default_noreply=False)
         client.sock = connected
         return client
+
+
+def _exchange(connected: socket.socket, commands: Sequence[bytes]) -> list[bytes]:
+    """Send meta commands that are answered with one line each; return the lines.
+
+    pymemcache 4.0 has no meta commands, and its ``raw_command`` loses what came before the
+    last piece of a reply that arrives in several.
+    """
+    connected.sendall(b"".join(b"%s\r\n" % command for command in commands))
+    received, missing = b"", len(commands)
+    while missing:
+        piece = connected.recv(_PIECE)
+        if not piece:
+            raise MemcacheUnexpectedCloseError
+        received += piece
+        missing = len(commands) - received.count(b"\r\n")
+    lines = received.split(b"\r\n")
+    for line in lines:
+        # ERROR, CLIENT_ERROR … or SERVER_ERROR …: more of them may follow, unasked for.
+        if b"ERROR" in line[:13]:
+            raise MemcacheServerError(line.decode(errors="replace"))
+    return lines[:-1]
 
 
 def _has_news(connected: socket.socket) -> bool:

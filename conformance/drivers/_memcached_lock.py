@@ -158,34 +158,39 @@ class MemcachedLock(Lock):
         if shared:
             raise NotImplementedError("locks on memcached cannot be shared")
         self._ledger.settle()
-        hold = Hold(new_number(), lease(self._seconds))
-        if not self._wait(hold, deadline):
+        hold = self._wait(deadline)
+        if hold is None:
             return False
         self._hold = hold
         self._ledger.holding.add(self)
         return True
 
-    def _wait(self, hold: Hold, deadline: Deadline) -> bool:
+    def _wait(self, deadline: Deadline) -> Hold | None:
         """Take the lock before the deadline, trying at least once."""
         turn = _Turn(self._link, self._next_key)
-        if (deadline.expired or not self._crowded) and self._try(hold, None):
-            return True
+        if deadline.expired or not self._crowded:
+            hold = self._try(None)
+            if hold is not None:
+                return hold
         try:
-            if self._crowded and not deadline.expired and turn.take() and self._try(hold, turn):
-                return True
-            while not deadline.expired:
-                turn.pause(deadline)
+            rested = self._crowded and not deadline.expired and turn.take()
+            while rested or not deadline.expired:
+                if not rested:
+                    turn.pause(deadline)
+                rested = False
                 self._owner.check_started(f"waiting for lock {self._name!r}")
-                if self._try(hold, turn):
-                    return True
-            return False
+                hold = self._try(turn)
+                if hold is not None:
+                    return hold
+            return None
         finally:
             self._crowded = False
             turn.end(self._ledger)
 
-    def _try(self, hold: Hold, turn: _Turn | None) -> bool:
+    def _try(self, turn: _Turn | None) -> Hold | None:
         """Try to store the item, and to be next."""
         asking = [] if turn is None else turn.asking()
+        hold = Hold(new_number(), lease(self._seconds))
         sent = time.monotonic()
         try:
             *told, stored = self._link.ask(*asking, add(self._key, b"", hold.number, self._seconds))
@@ -195,9 +200,13 @@ class MemcachedLock(Lock):
             raise
         if turn is not None:
             turn.told(told, sent)
-        if stored == DONE:
-            hold.lease.renewed(sent)
-        return stored == DONE
+        if stored != DONE:
+            return None
+        hold.lease.renewed(sent)
+        if not hold.lease.valid:  # the reply came too late to rely on it
+            self._ledger.owe(self._key, hold.number, self._seconds)
+            return None
+        return hold
 
     # -- holding ------------------------------------------------------------------------
 

@@ -27,7 +27,8 @@ must be one step is one such command; hence LINEARIZABLE, and all that follows f
 is claimed of one server that is not restarted: there is no replication.
 
 Round trips, when nobody else competes: acquire 1, release 1, campaign 2, get_leader 1, join,
-leave and update 2 (the first join 3), get_members 1, get_groups 2, heartbeat 1 for all.
+leave and update 2 (the first join 3), get_members 1, get_groups 2, heartbeat 1 for each of
+memberships, leaderships and locks.
 """
 
 from __future__ import annotations
@@ -90,23 +91,23 @@ class MemcachedOptions(RemoteOptions, frozen=True, kw_only=True):
     ``membership_timeout``, ``lock_timeout``, ``leader_timeout``: seconds after which a
     silent coordinator's memberships, locks and leaderships end; ``timeout`` when not given.
     ``max_pool_size``: how many connections there may be; as many as threads when not given.
-    ``tls_enabled``: secure them, and check the server's certificate against ``ca_cert``, or
-    what the system trusts; ``tls_check_hostname``: whether it must be the host's of the URL;
-    ``tls_cert``, ``tls_key``, ``tls_key_password``: this client's own certificate;
-    ``tls_ciphers``: in OpenSSL's format.
+    ``use_ssl``: secure them, and check the server's certificate against ``ca_cert``, or
+    what the system trusts; ``ssl_check_hostname``: whether it must be the host's of the URL;
+    ``ssl_cert``, ``ssl_key``, ``ssl_key_password``: this client's own certificate;
+    ``ssl_ciphers``: in OpenSSL's format.
     """
 
     membership_timeout: _Seconds = None
     lock_timeout: _Seconds = None
     leader_timeout: _Seconds = None
     max_pool_size: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    tls_enabled: bool = False
+    use_ssl: bool = False
     ca_cert: str | None = None
-    tls_check_hostname: bool = True
-    tls_cert: str | None = None
-    tls_key: str | None = None
-    tls_key_password: str | None = None
-    tls_ciphers: str | None = None
+    ssl_check_hostname: bool = True
+    ssl_cert: str | None = None
+    ssl_key: str | None = None
+    ssl_key_password: str | None = None
+    ssl_ciphers: str | None = None
 
 
 class MemcachedDriver(RemoteCoordinator):
@@ -153,6 +154,7 @@ class MemcachedDriver(RemoteCoordinator):
         self._leaderships: dict[bytes, int] = {}
         """The groups led, and the terms."""
         self._noting = threading.Lock()
+        self._electing = threading.Lock()
 
     # -- life ---------------------------------------------------------------------------
 
@@ -243,7 +245,12 @@ class MemcachedDriver(RemoteCoordinator):
             session = self._session or self._begin_session()
             try:
                 self._memberships[group_id] = self._groups.join(
-                    group_id, self._member_id, session, capabilities, self._now()
+                    group_id,
+                    self._member_id,
+                    session,
+                    capabilities,
+                    self._now(),
+                    unknown=group_id not in self._memberships,
                 )
                 return
             except SessionGone:
@@ -313,6 +320,10 @@ class MemcachedDriver(RemoteCoordinator):
             raise ToozError(
                 f"a member's name of {len(self._member_id)} bytes cannot be kept on memcached"
             )
+        with self._electing:  # threads that share this coordinator must agree on its terms
+            return self._stand(group_id)
+
+    def _stand(self, group_id: bytes) -> int | None:
         self._ledger.settle()
         key = self._leader_key(group_id)
         leading = self._link.read([key]).get(key)
@@ -331,17 +342,18 @@ class MemcachedDriver(RemoteCoordinator):
         return term
 
     def _stand_down(self, group_id: bytes) -> bool:
-        term = self._leaderships.pop(group_id, None)
-        if term is None:
-            return False
         key = self._leader_key(group_id)
-        try:
-            (reply,) = self._link.ask(remove(key, term))
-        except BaseException as error:
-            self._ledger.owe(key, term, self._leader_seconds)
-            self._ledger.settle_soon(error)
-            raise
-        return reply == DONE
+        with self._electing:
+            term = self._leaderships.pop(group_id, None)
+            if term is None:
+                return False
+            try:
+                (reply,) = self._link.ask(remove(key, term))
+            except BaseException as error:
+                self._ledger.owe(key, term, self._leader_seconds)
+                self._ledger.settle_soon(error)
+                raise
+            return reply == DONE
 
     def _get_leader(self, group_id: bytes) -> bytes | None:
         key = self._leader_key(group_id)
@@ -400,15 +412,15 @@ def _tls(options: MemcachedOptions) -> ssl.SSLContext | None:
 
     :raises ValueError: a file or the ciphers cannot be used
     """
-    if not options.tls_enabled:
+    if not options.use_ssl:
         return None
     try:
         context = ssl.create_default_context(cafile=options.ca_cert)
-        context.check_hostname = options.tls_check_hostname
-        if options.tls_ciphers is not None:
-            context.set_ciphers(options.tls_ciphers)
-        if options.tls_cert is not None:
-            context.load_cert_chain(options.tls_cert, options.tls_key, options.tls_key_password)
+        context.check_hostname = options.ssl_check_hostname
+        if options.ssl_ciphers is not None:
+            context.set_ciphers(options.ssl_ciphers)
+        if options.ssl_cert is not None:
+            context.load_cert_chain(options.ssl_cert, options.ssl_key, options.ssl_key_password)
     except OSError as error:
         raise ValueError(f"the TLS options cannot be used: {error}") from None
     return context
