@@ -163,7 +163,8 @@ SET_UP = """
 SELECT set_config(name, wanted, false)
 FROM (VALUES ('client_connection_check_interval', %(check)s), ('statement_timeout', %(limit)s),
              ('tcp_keepalives_idle', %(idle)s), ('tcp_keepalives_interval', %(interval)s),
-             ('tcp_keepalives_count', %(count)s), ('search_path', %(path)s)) AS settings (name, wanted)
+             ('tcp_keepalives_count', %(count)s), ('search_path', %(path)s))
+     AS settings (name, wanted)
 JOIN pg_settings USING (name)
 """
 """Settings of a connection, as far as the server has them."""
@@ -257,7 +258,11 @@ SELECT EXISTS (SELECT FROM groups WHERE key = %(group)s), EXISTS (SELECT FROM jo
 """
 
 LEAVE = """
-WITH gone AS (DELETE FROM members WHERE group_key = %(group)s AND key = %(member)s AND session = %(session)s RETURNING true)
+WITH gone AS (
+    DELETE FROM members
+    WHERE group_key = %(group)s AND key = %(member)s AND session = %(session)s
+    RETURNING true
+)
 SELECT EXISTS (SELECT FROM groups WHERE key = %(group)s), EXISTS (SELECT FROM gone)
 """
 
@@ -273,7 +278,8 @@ SELECT EXISTS (SELECT FROM groups WHERE key = %(group)s), EXISTS (SELECT FROM up
 MEMBERS = """
 SELECT member.name, capabilities, incarnation, created_at, updated_at
 FROM groups LEFT JOIN members AS member
-  ON group_key = groups.key AND (%(member)s IS NULL OR member.key = %(member)s) AND session IN (SELECT number FROM held)
+  ON group_key = groups.key AND (%(member)s IS NULL OR member.key = %(member)s)
+  AND session IN (SELECT number FROM held)
 WHERE groups.key = %(group)s
 """
 """No row without the group; one of NULLs where it has no such member."""

@@ -130,12 +130,6 @@ class PostgresDriver(RemoteCoordinator):
                 return OperationTimedOut(
                     f"PostgreSQL gave up what took longer than {self._timeout} seconds ({said})"
                 )
-            case "28", _:
-                return ToozConnectionError(f"check USER:PASS of the URL: {said}")
-            case _, "3D000":
-                return ToozConnectionError(f"check the URL's database: {said}")
-            case _, "53300":
-                return ToozConnectionError(f"raise the server's max_connections: {said}")
             case _, "42501":
                 return ToozError(
                     f"{said}: let the user create a schema in the database, or use what the "
