@@ -12,7 +12,8 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -21,8 +22,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 import conformance
-from conformance.backends import Backend, Server, choose
+from conformance.backends import Backend, Launch, Server, choose
+from conformance.backends.engine import EngineFailed
 from conformance.characteristics import Characteristics
+from conformance.expectations import Expectation, load_expectations, refuted
 from conformance.implementations import Driver, describe
 from conformance.profiles import PROFILES, Profile
 from conformance.results import Benchmark, Environment, Run, ScenarioResult, Subject, save_run
@@ -37,14 +40,21 @@ UP_TO_NOW = ("threads", "processes")
 """The levels that can be run."""
 
 _PACKAGES = (
+    "etcd3gw",
     "execnet",
     "hypothesis",
     "kazoo",
     "msgspec",
     "posix-ipc",
+    "psycopg2-binary",
+    "pymemcache",
+    "PyMySQL",
     "pytest",
     "pytest-benchmark",
     "pytest-xdist",
+    "python-consul",
+    "redis",
+    "testcontainers",
 )
 
 
@@ -66,6 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     path: list[str]
     servers: dict[str, tuple[str, str | None, str | None]] = {}
     drivers: dict[str, Driver] = {}
+    expectations: list[Expectation] = []
 
     @property
     def places(self) -> list[Place]:
@@ -109,21 +120,31 @@ class Gate:
         seed: int | None,
         results: Path,
         strict_claims: bool,
+        images: Sequence[str] = (),
+        keep: bool = False,
+        say: Callable[[str], None] = print,
+        expectations: Path | None = None,
     ) -> None:
         self._began = time.monotonic()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
-        self._backends: list[Backend] = []
+        self._launches: list[tuple[Backend, Launch]] = []
+        self._keep = keep
         servers: dict[str, Server] = {}
         chosen_profile = _profile(profile)
+        chosen: list[Backend] = []
+        expected = load_expectations(expectations) if expectations is not None else []
         if backend_url is not None:
             servers[_only_name(backends)] = Server(backend_url)
         else:
-            self._backends = choose(backends)
+            chosen = choose(backends)
+        wanted = _images(images, chosen)
         run_id = new_run_id()
         self.workplace = Workplace(run_id, _sweep)
         try:
-            for backend in self._backends:
-                servers[backend.name] = backend.start(self.workplace.directory, run_id)
+            for backend in chosen:
+                launch = Launch(run_id, self.workplace.directory, wanted.get(backend.name), say)
+                self._launches.append((backend, launch))
+            servers |= self._launch()
             self.settings = Settings(
                 run_id=run_id,
                 directory=str(self.workplace.directory),
@@ -136,6 +157,7 @@ class Gate:
                 path=[entry for entry in sys.path if entry],
                 servers={n: (s.url, s.version, s.image) for n, s in servers.items()},
                 drivers={n: _driver(implementation, n, s.url) for n, s in servers.items()},
+                expectations=expected,
             )
         except BaseException:
             self.close()
@@ -143,10 +165,26 @@ class Gate:
         self.scenarios: list[ScenarioResult] = []
         self.benchmarks: list[Benchmark] = []
 
+    def _launch(self) -> dict[str, Server]:
+        """Bring all backends up at the same time."""
+        with ThreadPoolExecutor(max_workers=len(self._launches) or 1) as pool:
+            starting = {b.name: pool.submit(b.start, launch) for b, launch in self._launches}
+            try:
+                return {name: started.result() for name, started in starting.items()}
+            except EngineFailed as error:
+                raise BadSetting(str(error)) from error
+
+    @property
+    def refuted(self) -> list[str]:
+        """Which expectations the results contradict, a sentence for each."""
+        settings = self.settings
+        return refuted(settings.expectations, self.scenarios, settings.servers)
+
     def close(self) -> None:
-        """Take the backends down and remove what was temporary."""
-        for backend in self._backends:
-            backend.stop(self.workplace.directory, self.workplace.directory.name)
+        """Take the backends down, unless they are to be kept, and remove what was temporary."""
+        if not self._keep:
+            for backend, launch in self._launches:
+                backend.stop(launch)
         self.workplace.close()
 
     def save(self, command: Sequence[str], exit_code: int) -> Path:
@@ -199,14 +237,17 @@ class Gate:
 def exit_status(scenarios: Sequence[ScenarioResult], strict: bool, claims: set[str]) -> int:
     """Return 0 when all claims that were run held, 1 when one was falsified, else 2.
 
+    What was expected not to hold counts as if it had.
+
     :param strict: a claim without a verdict of held counts as falsified
     :param claims: all that the drivers claim, for the strict view
     """
     claimed = [result for result in scenarios if result.claimed]
-    verdict = worst(result.verdict for result in claimed)
+    verdict = worst(result.verdict for result in claimed if not result.expected)
     if verdict in (Verdict.FALSIFIED, Verdict.ERROR):
         return 1
-    unproven = claims - {result.about for result in claimed if result.verdict is Verdict.HELD}
+    proven = {r.about for r in claimed if r.verdict is Verdict.HELD or r.expected}
+    unproven = claims - proven
     if strict and unproven:
         return 1
     exercised = {r.about for r in claimed if r.verdict is not Verdict.NOT_EXERCISED}
@@ -239,6 +280,21 @@ def _seed(given: int | None, profile: Profile) -> int:
     return secrets.randbelow(2**32) if profile.random else 0
 
 
+def _images(given: Sequence[str], chosen: Sequence[Backend]) -> dict[str, str]:
+    """Return which image each backend is to run from, as ``NAME=IMAGE`` says."""
+    wanted = {}
+    names = [backend.name for backend in chosen]
+    for one in given:
+        name, _, image = one.partition("=")
+        if name not in names or not image:
+            raise BadSetting(
+                f"--image takes NAME=IMAGE, with a NAME of --backend ({', '.join(names)}), "
+                f"not {one!r}"
+            )
+        wanted[name] = image
+    return wanted
+
+
 def _levels(given: str | None) -> list[str]:
     if given is None:
         return list(UP_TO_NOW)
@@ -251,7 +307,7 @@ def _levels(given: str | None) -> list[str]:
 
 
 def _only_name(backends: str) -> str:
-    if "," in backends or backends in ("all", "embedded"):
+    if "," in backends or backends in ("all", "embedded", "servers"):
         raise BadSetting("--backend-url goes with one --backend=NAME")
     return backends
 

@@ -7,6 +7,7 @@ the life of a run and ``trial`` for that of a scenario.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,9 @@ import msgspec
 import pytest
 
 from conformance.backends import UnknownBackend
+from conformance.backends.engine import RUN_LABEL
 from conformance.characteristics import Characteristics, Feature
+from conformance.expectations import BadExpectations, expected_because
 from conformance.gate import BadSetting, Gate, Settings, exit_status, redacted
 from conformance.profiles import PROFILES
 from conformance.reporting.terminal import benchmark_table, verdict_table
@@ -52,8 +55,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--backend",
         metavar="NAME[,NAME…]",
-        help="backends to run the scenarios on; 'embedded' for those without a server, "
-        "'all' for those that can run here",
+        help="backends to run the scenarios on; 'embedded' for those without a server, 'servers' "
+        "for the others, 'all' for those that can run here",
     )
     group.addoption(
         "--backend-url", metavar="URL", help="use the server at this URL for the one backend"
@@ -80,9 +83,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="where DIR/RUN/result.json and its evidence are written; default: results",
     )
     group.addoption(
+        "--image",
+        action="append",
+        default=[],
+        metavar="NAME=IMAGE",
+        help="the image that the server of a backend is to run from; more than once for several",
+    )
+    group.addoption(
+        "--keep-backend",
+        action="store_true",
+        help="leave the servers up afterwards, and say where they are",
+    )
+    group.addoption(
         "--strict-claims",
         action="store_true",
         help="a claim without a verdict of held is an error",
+    )
+    group.addoption(
+        "--expectations",
+        metavar="FILE",
+        help="a TOML file of scenarios that are known not to hold, and why: they do not fail "
+        "the run, but those that hold after all do",
     )
 
 
@@ -91,9 +112,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Bring the backends up, or take over what the controlling process brought up."""
     config.addinivalue_line(
         "markers",
-        "scenario(about, needs=(), levels=('threads', 'processes')): what a scenario is "
-        "about (a characteristic, 'level' for the level's own, or a behaviour), which "
-        "features it needs, at which levels it means something",
+        "scenario(about, needs=(), levels=('threads', 'processes'), remote=False): what a "
+        "scenario is about (a characteristic, 'level' for the level's own, or a behaviour), "
+        "which features it needs, at which levels it means something, whether only where a "
+        "link leads to the server",
     )
     worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
     if worker_input is not None:
@@ -133,12 +155,26 @@ def _open_gate(config: pytest.Config) -> None:
             seed=option.seed,
             results=Path(option.results),
             strict_claims=option.strict_claims,
+            images=option.image,
+            keep=option.keep_backend,
+            say=_say,
+            expectations=Path(option.expectations) if option.expectations else None,
         )
-    except (BadSetting, UnknownBackend) as error:
+    except (BadExpectations, BadSetting, UnknownBackend) as error:
         raise pytest.UsageError(str(error)) from error
+    if option.keep_backend:
+        for name, (url, _, _) in gate.settings.servers.items():
+            _say(f"{name} is kept: {redacted(url)}")
+        _say(f"remove it: docker rm -f $(docker ps -aqf label={RUN_LABEL}={gate.settings.run_id})")
     config.stash[_gate_key] = gate
     config.stash[_settings_key] = gate.settings
     config.add_cleanup(gate.close)
+
+
+def _say(line: str) -> None:
+    """Tell at once what takes a while; before the run there is no other reporter."""
+    sys.stdout.write(f"conformance: {line}\n")
+    sys.stdout.flush()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -184,8 +220,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             "(for instance --backend=file)"
         )
     marker = metafunc.definition.get_closest_marker("scenario")
-    levels = marker.kwargs.get("levels", settings.levels) if marker else settings.levels
-    places = [place for place in settings.places if place.level in levels]
+    kwargs = marker.kwargs if marker else {}
+    levels, remote = kwargs.get("levels", settings.levels), kwargs.get("remote", False)
+    places = [
+        place
+        for place in settings.places
+        if place.level in levels and (place.address is not None or not remote)
+    ]
     metafunc.parametrize(
         "conformance_place",
         places or [_NOWHERE],
@@ -195,11 +236,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 _NOWHERE = None
-"""The place of a scenario that means nothing at the levels that were asked for."""
+"""The place of a scenario that means nothing at the levels and on the backends asked for."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the scenarios that mean nothing at the levels that were asked for."""
+    """Deselect the scenarios that mean nothing at the levels and on the backends asked for."""
     nowhere = [item for item in items if _is_nowhere(item)]
     if nowhere:
         config.hook.pytest_deselected(items=nowhere)
@@ -306,7 +347,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     result = _result(item, trial, error, time.monotonic() - began)
     report.user_properties.append((_RESULT, msgspec.json.encode(result).decode()))
     reason = f"{result.verdict.value}: {result.reason}"
-    if result.verdict is Verdict.FALSIFIED and not result.claimed:
+    if result.expected:
+        report.outcome = "skipped"
+        report.wasxfail = f"expected, {result.expected}; {reason}"
+    elif result.verdict is Verdict.FALSIFIED and not result.claimed:
         report.outcome = "skipped"
         report.wasxfail = f"not claimed, {reason}"
     elif result.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_EXERCISED):
@@ -343,6 +387,9 @@ def _result(
         seed=settings.seed,
         command=trial.command,
         evidence=[str(Path(path).relative_to(settings.run_directory)) for path in trial.evidence],
+        expected=expected_because(
+            settings.expectations, trial.scenario, trial.place.backend, verdict
+        ),
     )
 
 
@@ -379,7 +426,10 @@ def pytest_report_teststatus(
         return None
     for name, value in report.user_properties:
         if name == _RESULT:
-            verdict = msgspec.json.decode(str(value), type=ScenarioResult).verdict
+            result = msgspec.json.decode(str(value), type=ScenarioResult)
+            verdict = result.verdict
+            if result.expected:
+                return None
             if verdict is Verdict.INCONCLUSIVE:
                 return "inconclusive", "?", "INCONCLUSIVE"
             if verdict is Verdict.NOT_EXERCISED:
@@ -422,6 +472,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if exitstatus in ordinary and gate.scenarios:
         claims = {c.name for d in gate.settings.drivers.values() for c in d.claims}
         status = exit_status(gate.scenarios, gate.settings.strict_claims, claims)
+        if gate.refuted:
+            status = int(pytest.ExitCode.TESTS_FAILED)
         session.exitstatus = max(status, exitstatus) if exitstatus == 0 else exitstatus
     if gate.scenarios or gate.benchmarks:
         arguments = session.config.invocation_params.args
@@ -437,6 +489,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if gate.scenarios:
         terminalreporter.section("verdicts")
         terminalreporter.write_line(verdict_table(gate.subjects(), gate.scenarios, width))
+    if gate.refuted:
+        terminalreporter.section("expectations that were not met", red=True)
+        for complaint in gate.refuted:
+            terminalreporter.write_line(complaint)
     if gate.benchmarks:
         terminalreporter.section("benchmarks")
         terminalreporter.write_line(benchmark_table(gate.benchmarks, width))

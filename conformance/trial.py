@@ -23,6 +23,7 @@ from hypothesis.strategies import SearchStrategy
 
 from conformance.characteristics import Characteristics, Feature
 from conformance.checkers.conduct import check_conduct
+from conformance.faults.addresses import address_of
 from conformance.history import History
 from conformance.implementations import Driver
 from conformance.profiles import Profile
@@ -30,7 +31,7 @@ from conformance.results import save_evidence
 from conformance.verdict import Evidence, Finding, Verdict
 from conformance.workload.crew import Crew
 from conformance.workload.plan import Plan, describe
-from conformance.workload.runner import Session, StopFailed, Target, run
+from conformance.workload.runner import Session, StopFailed, Target
 from conformance.workload.strategies import crowds
 
 __all__ = [
@@ -113,6 +114,11 @@ class Place(msgspec.Struct, frozen=True):
         return claimed and level_characteristic(self.level) in self.driver.claims
 
     @property
+    def address(self) -> tuple[str, int] | None:
+        """The host and port of the server; None where no link leads to one."""
+        return address_of(self.url)
+
+    @property
     def target(self) -> Target:
         """What clients are to use."""
         return Target(self.driver.implementation, self.url, self.level, self.path)
@@ -138,10 +144,23 @@ class Trial:
     def run(self, plan: Plan) -> History:
         """Carry out a plan, count it, and return its history.
 
+        Methods that the driver does without are not called.
+
+        :raises Falsified: stopping the coordinators failed
+        """
+        plan = plan.without(self.place.driver.lacks)
+        return self.steer(plan, lambda session: _perform_all(session, plan))
+
+    def steer(self, plan: Plan, steering: Callable[[Session], None]) -> History:
+        """Run a plan whose phases ``steering`` has performed, doing more in between.
+
+        :returns: the history, which is counted
         :raises Falsified: stopping the coordinators failed
         """
         try:
-            history = run(self.crew, self.place.target, plan, self.directory)
+            with self.session(plan) as session:
+                steering(session)
+                history = session.history()
         except StopFailed as error:
             self.falsify(Finding(Verdict.FALSIFIED, "stop", str(error)), error.history, plan)
         self.count(history)
@@ -341,6 +360,11 @@ class Trial:
             attempt()
         except _Enough as enough:
             raise Falsified(enough.finding) from None
+
+
+def _perform_all(session: Session, plan: Plan) -> None:
+    for phase in plan.phases:
+        session.perform(phase)
 
 
 def _falsified_by(examine: Callable[[Plan], Finding], plan: Plan) -> Falsified | None:

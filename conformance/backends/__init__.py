@@ -6,12 +6,12 @@ what a killed run left. It knows nothing of drivers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["BACKENDS", "Backend", "Server", "UnknownBackend", "choose", "known_backends"]
+__all__ = ["BACKENDS", "Backend", "Launch", "Server", "UnknownBackend", "choose", "known_backends"]
 
 BACKENDS = "conformance.backends"
 """The entry-point group in which a distribution names its backends."""
@@ -27,25 +27,41 @@ class Server:
 
 
 @dataclass(frozen=True)
+class Launch:
+    """For whom a backend is brought up: a run, which owns the directory.
+
+    ``image`` is the one that the user wants a server to run from; ``say`` tells the user
+    what takes a while.
+    """
+
+    run_id: str
+    directory: Path
+    image: str | None = None
+    say: Callable[[str], None] = print
+
+
+@dataclass(frozen=True)
 class Backend:
     """A kind of server, or a medium of one host.
 
-    ``obstacle()`` says why it cannot run here, None when it can. ``start(directory,
-    run_id)`` brings it up for a run, which owns the directory; ``stop(directory,
-    run_id)`` takes it down; ``sweep(run_id)`` removes what a killed run left outside its
-    directory. ``private(url, name)`` is the URL of a part of it that nobody else uses,
-    and ``residue(url)`` counts what is stored there; None where that cannot be looked at.
+    ``obstacle()`` says why it cannot run here, None when it can. ``start(launch)`` brings
+    it up for a run and ``stop(launch)`` takes it down; ``sweep(run_id)`` removes what a
+    killed run left outside its directory. ``private(url, name)`` is the URL of a part of
+    it that nobody else uses, and ``residue(url)`` counts what is stored there; None where
+    that cannot be looked at. ``variants`` are others that the same driver is for, which
+    are asked for as ``NAME:VARIANT``.
     """
 
     name: str
     summary: str
     embedded: bool
     obstacle: Callable[[], str | None]
-    start: Callable[[Path, str], Server]
-    stop: Callable[[Path, str], None]
+    start: Callable[[Launch], Server]
+    stop: Callable[[Launch], None]
     sweep: Callable[[str], None]
     private: Callable[[str, str], str]
     residue: Callable[[str], int] | None = None
+    variants: Mapping[str, Backend] = field(default_factory=dict)
 
 
 class UnknownBackend(ValueError):
@@ -53,27 +69,33 @@ class UnknownBackend(ValueError):
 
 
 def known_backends() -> dict[str, Backend]:
-    """Return the installed backends by name."""
-    return {
-        entry.name: entry.load()
-        for entry in sorted(metadata.entry_points(group=BACKENDS), key=lambda e: e.name)
-    }
+    """Return the installed backends by name, each with its variants behind it."""
+    known: dict[str, Backend] = {}
+    for entry in sorted(metadata.entry_points(group=BACKENDS), key=lambda entry: entry.name):
+        backend: Backend = entry.load()
+        for one in (backend, *backend.variants.values()):
+            known[one.name] = one
+    return known
 
 
 def choose(names: str) -> list[Backend]:
-    """Return the backends that ``NAME[,NAME…]``, ``embedded`` or ``all`` names.
+    """Return the backends that ``NAME[,NAME…]``, ``embedded``, ``servers`` or ``all`` names.
 
-    ``all`` are those that can run here.
+    ``all`` are those that can run here, and ``servers`` those that are not embedded;
+    variants are in neither, nor in ``embedded``.
 
     :raises UnknownBackend: a name that is not known, or a backend that cannot run here
     """
     known = known_backends()
     chosen: dict[str, Backend] = {}
+    basic = [backend for backend in known.values() if ":" not in backend.name]
     for name in filter(None, (part.strip() for part in names.split(","))):
         if name == "embedded":
-            found = [backend for backend in known.values() if backend.embedded]
+            found = [backend for backend in basic if backend.embedded]
+        elif name == "servers":
+            found = [backend for backend in basic if not backend.embedded]
         elif name == "all":
-            found = [backend for backend in known.values() if backend.obstacle() is None]
+            found = [backend for backend in basic if backend.obstacle() is None]
         elif name in known:
             found = [known[name]]
         else:
@@ -92,6 +114,8 @@ def _listing(known: dict[str, Backend]) -> str:
     for backend in known.values():
         obstacle = backend.obstacle()
         state = "can run here" if obstacle is None else f"cannot run here: {obstacle}"
-        lines.append(f"  {backend.name:12} {backend.summary}; {state}")
-    lines.append("  embedded     all that need no server;  all: all that can run here")
+        lines.append(f"  {backend.name:16} {backend.summary}; {state}")
+    lines.append("  embedded         all that need no server")
+    lines.append("  servers          all that are servers")
+    lines.append("  all              all that can run here; variants (NAME:VARIANT) are in none")
     return "\n".join(lines)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from conformance.backends import Backend, Server
+from conformance.backends import Backend, Launch, Server
 
 __all__ = ["FILE"]
 
@@ -15,8 +15,8 @@ def _obstacle() -> str | None:
     return None if sys.platform != "win32" else "it needs flock(2), which Windows lacks"
 
 
-def _start(directory: Path, run_id: str) -> Server:
-    return Server(url=f"file://{directory / 'file'}")
+def _start(launch: Launch) -> Server:
+    return Server(url=f"file://{launch.directory / 'file'}")
 
 
 def _residue(url: str) -> int:
@@ -30,7 +30,7 @@ FILE = Backend(
     embedded=True,
     obstacle=_obstacle,
     start=_start,
-    stop=lambda directory, run_id: None,
+    stop=lambda launch: None,
     sweep=lambda run_id: None,
     private=lambda url, name: f"{url}-{name}",
     residue=_residue,

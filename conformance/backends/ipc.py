@@ -6,7 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from conformance.backends import Backend, Server
+from conformance.backends import Backend, Launch, Server
 
 __all__ = ["IPC"]
 
@@ -25,8 +25,8 @@ def _namespace(run_id: str) -> str:
     return f"conformance-{run_id}"
 
 
-def _start(directory: Path, run_id: str) -> Server:
-    return Server(url=f"ipc://?namespace={_namespace(run_id)}")
+def _start(launch: Launch) -> Server:
+    return Server(url=f"ipc://?namespace={_namespace(launch.run_id)}")
 
 
 def _sweep(run_id: str) -> None:
@@ -47,7 +47,7 @@ IPC = Backend(
     embedded=True,
     obstacle=_obstacle,
     start=_start,
-    stop=lambda directory, run_id: _sweep(run_id),
+    stop=lambda launch: _sweep(launch.run_id),
     sweep=_sweep,
     private=lambda url, name: f"{url}-{name}",
     residue=lambda url: len(_left(url.partition("namespace=")[2])),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 
-from conformance.backends import Backend, Server
+from conformance.backends import Backend, Launch, Server
 
 __all__ = ["ZAKE"]
 
@@ -16,8 +15,8 @@ def _obstacle() -> str | None:
     return None
 
 
-def _start(directory: Path, run_id: str) -> Server:
-    return Server(url=f"zake://{run_id.lower()}")
+def _start(launch: Launch) -> Server:
+    return Server(url=f"zake://{launch.run_id.lower()}")
 
 
 ZAKE = Backend(
@@ -26,7 +25,7 @@ ZAKE = Backend(
     embedded=True,
     obstacle=_obstacle,
     start=_start,
-    stop=lambda directory, run_id: None,
+    stop=lambda launch: None,
     sweep=lambda run_id: None,
     private=lambda url, name: f"{url}-{name}",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from conformance.checkers.losses import SEVERING
 from conformance.history import FOREIGN, History, Operation, lane
 from conformance.verdict import Finding, Verdict
 
@@ -11,12 +12,13 @@ __all__ = ["check_conduct"]
 def check_conduct(history: History) -> Finding:
     """Falsified by a foreign exception, a call that never returned, or one that failed.
 
-    Clients that a fault hit are excused from returning, and once anything was hit, calls
-    may time out.
+    Clients whose process a fault hit are excused from returning, and once anything was hit,
+    links too, calls may time out.
     """
-    hit = {fault.client for fault in history.faults if fault.kind != "give up"}
+    faults = [fault for fault in history.faults if fault.kind != "give up"]
+    hit = {fault.client for fault in faults if fault.kind not in SEVERING}
     for operation in history.operations:
-        reason = _misconduct(operation, excused=bool(hit))
+        reason = _misconduct(operation, excused=bool(faults))
         if reason is not None and not (operation.end is None and lane(operation.client) in hit):
             return Finding(Verdict.FALSIFIED, "conduct", f"{reason}: {operation}", [operation])
     return Finding(Verdict.HELD, "conduct")

@@ -1,10 +1,10 @@
 """When what a client got may be taken from it behind its back, and no earlier.
 
 A hold of a lock, a stay in a group, a term as leader may end without a call by its owner
-when the owner's process was killed, when the driver's time-out has passed since the
-owner's last sign of life (only for drivers whose holds expire), or, for a lock, after a
-call on the very lock object ended in an unknown outcome: the driver may have given up
-the hold.
+when the owner's process was killed, while its link to the server was broken, when the
+driver's time-out has passed since the owner's last sign of life (only for drivers whose
+holds expire), or, for a lock, after a call on the very lock object ended in an unknown
+outcome: the driver may have given up the hold.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from collections.abc import Iterable, Sequence
 
 from conformance.history import NEVER, Fault, History, Operation, lane
 
-__all__ = ["FATAL", "Losses"]
+__all__ = ["FATAL", "SEVERING", "Losses"]
 
 FATAL = frozenset(("kill", "give up"))
 """The faults that end a client's process: killed on purpose, or because it hung."""
+
+SEVERING = frozenset(("stall", "lost reply", "cut"))
+"""The faults of a client's link, in which server and client may each take the other for
+dead. The client lives: it is not excused from returning."""
 
 
 class Losses:
@@ -33,8 +37,9 @@ class Losses:
         self.ttl: float = NEVER if ttl is None else ttl * 1e9
         """The time-out in nanoseconds."""
         self._deaths = _deaths(history.faults)
+        self._severed = _severed(history.faults)
         self._beats = _beats(history.operations) if ttl is not None else {}
-        self.possible = ttl is not None or bool(self._deaths)
+        self.possible = ttl is not None or bool(self._deaths) or bool(self._severed)
         """Whether anything can be lost at all, apart from calls of unknown outcome."""
 
     def earliest(self, grant: Operation, proofs: Sequence[Operation] = ()) -> float:
@@ -43,7 +48,7 @@ class Losses:
         :param proofs: later heartbeats of the very hold that said that it lasts, by call
         :returns: nanoseconds, ``NEVER`` when it cannot be lost
         """
-        return min(self._death(grant), self._expiry(grant, proofs))
+        return min(self._death(grant), self._severance(grant, proofs), self._expiry(grant, proofs))
 
     def _death(self, grant: Operation) -> float:
         deaths = self._deaths.get(lane(grant.client))
@@ -51,6 +56,14 @@ class Losses:
             return NEVER
         number = bisect_left(deaths, grant.call)
         return deaths[number] if number < len(deaths) else NEVER
+
+    def _severance(self, grant: Operation, proofs: Sequence[Operation]) -> float:
+        """Return the first time, from the last proof on, at which the link was broken."""
+        alive = max([grant.call, *(proof.call for proof in proofs)])
+        for begin, end in self._severed.get(lane(grant.client), ()):
+            if end >= alive:
+                return max(begin, alive)
+        return NEVER
 
     def _expiry(self, grant: Operation, proofs: Sequence[Operation]) -> float:
         if self.ttl == NEVER:
@@ -72,6 +85,16 @@ def _deaths(faults: Iterable[Fault]) -> dict[int, list[int]]:
         if fault.kind in FATAL and fault.client is not None:
             deaths[lane(fault.client)].append(fault.begin)
     return deaths
+
+
+def _severed(faults: Iterable[Fault]) -> dict[int, list[tuple[int, float]]]:
+    """Return from when to when the link of each planned client was broken, sorted."""
+    severed: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    for fault in sorted(faults, key=lambda fault: fault.begin):
+        if fault.kind in SEVERING and fault.client is not None:
+            end = NEVER if fault.end is None else fault.end
+            severed[lane(fault.client)].append((fault.begin, end))
+    return severed
 
 
 def _beats(operations: Iterable[Operation]) -> dict[bytes, list[tuple[int, float]]]:

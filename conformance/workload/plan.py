@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 import msgspec
 
 from conformance.history import brief
 
-__all__ = ["PATIENCE", "Phase", "Plan", "PlannedFault", "Step", "describe"]
+__all__ = ["PATIENCE", "Phase", "Plan", "PlannedFault", "Step", "describe", "long_after"]
 
 PATIENCE = 5.0
 """Seconds that a client waits for the result of a group or member call."""
@@ -53,7 +54,8 @@ class Plan(msgspec.Struct, frozen=True):
     is how many seconds a phase may take, faults aside, before a client that has not
     returned is given up. ``members`` are names for coordinators that are not to have
     ``m0``, ``m1`` …; ``marked_at_end`` puts what makes names unique behind them instead
-    of before; ``heart`` whether coordinators that need it beat by themselves.
+    of before; ``heart`` whether coordinators that need it beat by themselves. ``urls`` are
+    for coordinators that are not to go where the others do.
     """
 
     coordinators: dict[int, int]
@@ -63,6 +65,7 @@ class Plan(msgspec.Struct, frozen=True):
     members: dict[int, bytes] = {}
     marked_at_end: bool = False
     heart: bool = True
+    urls: dict[int, str] = {}
 
     def __repr__(self) -> str:
         """Return a few words: ``describe`` tells all, which may be megabytes."""
@@ -77,6 +80,20 @@ class Plan(msgspec.Struct, frozen=True):
         """Return the name under which a coordinator joins groups."""
         return self.members.get(coordinator, f"m{coordinator}".encode())
 
+    def without(self, names: Set[str]) -> Plan:
+        """Return the plan without the calls of these names."""
+        phases = [
+            msgspec.structs.replace(
+                phase,
+                steps={
+                    client: [step for step in steps if step.name not in names]
+                    for client, steps in phase.steps.items()
+                },
+            )
+            for phase in self.phases
+        ]
+        return msgspec.structs.replace(self, phases=phases)
+
     @property
     def size(self) -> int:
         """How many steps there are in all."""
@@ -88,11 +105,22 @@ class Plan(msgspec.Struct, frozen=True):
         return msgspec.msgpack.encode(self)
 
 
+def long_after(timeout: float) -> float:
+    """Return the seconds after which what rests on a driver's time-out has happened.
+
+    Servers end what expires late, but none later than at twice the time (Consul 1.8,
+    "Sessions": up to double the TTL).
+    """
+    return 2 * timeout + 2
+
+
 def describe(plan: Plan) -> str:
     """Return the plan as text for a person."""
     lines = [f"clients (by coordinator): {plan.coordinators}"]
     if plan.options:
         lines.append(f"options: {plan.options}")
+    if plan.urls:
+        lines.append(f"coordinators that have a URL of their own: {sorted(plan.urls)}")
     for number, phase in enumerate(plan.phases, 1):
         lines.append(f"phase {number}")
         for client, steps in sorted(phase.steps.items()):

@@ -130,6 +130,10 @@ class Session:
             for worker, clients in waiting.items():
                 self._await(worker, clients, end)
 
+    def note(self, fault: Fault) -> None:
+        """Enter in the history what was done to the link of a client."""
+        self._faults.append(fault)
+
     def last(self, count: int) -> list[Operation]:
         """Return the last operations that were called."""
         return self.history().operations[-count:]
@@ -155,6 +159,7 @@ class Session:
                     mark=self._mark,
                     marked_at_end=plan.marked_at_end,
                     heart=plan.heart,
+                    urls=plan.urls,
                     coordinators={n: plan.member(n) for n in sorted(set(clients.values()))},
                     clients=clients,
                     directory=str(self._directory),

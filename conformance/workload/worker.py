@@ -36,7 +36,8 @@ class Open(msgspec.Struct, tag="open"):
     """Begin a trial: make and start coordinators.
 
     ``coordinators`` maps each coordinator's number to its member name, ``clients`` each
-    client's number to its coordinator's; journals go to ``directory``.
+    client's number to its coordinator's, ``urls`` the numbers of coordinators to URLs that
+    they use instead of ``url``; journals go to ``directory``.
     """
 
     implementation: str
@@ -49,6 +50,7 @@ class Open(msgspec.Struct, tag="open"):
     clients: dict[int, int]
     directory: str
     heart: bool
+    urls: dict[int, str] = {}
 
 
 class Perform(msgspec.Struct, tag="perform"):
@@ -103,7 +105,7 @@ class _Trial:
         self.coordinators = []
         for number, member in order.coordinators.items():
             name = member + order.mark if order.marked_at_end else order.mark + member
-            coordinator = factory(order.url, name, **order.options)
+            coordinator = factory(order.urls.get(number, order.url), name, **order.options)
             coordinator.start(start_heart=order.heart)
             self.coordinators.append(coordinator)
             parties[number] = Party(coordinator, order.mark, order.marked_at_end)

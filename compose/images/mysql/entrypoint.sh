@@ -2,8 +2,8 @@
 # Make the database at the first start, then become the server.
 set -euo pipefail
 id mysql >/dev/null 2>&1 || useradd --system --home /var/lib/mysql mysql
-mkdir -p /run/mysqld /var/lib/mysql
-chown mysql: /run/mysqld /var/lib/mysql
+mkdir -p /run/mysqld /var/lib/mysql /var/lib/mysql-files
+chown mysql: /run/mysqld /var/lib/mysql /var/lib/mysql-files
 if [ ! -d /var/lib/mysql/mysql ]; then
   cat > /run/mysqld/first.sql <<SQL
 CREATE DATABASE IF NOT EXISTS \`${MYSQL_DATABASE:-test}\`;

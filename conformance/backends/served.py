@@ -1,0 +1,138 @@
+"""Backends that are servers: started from a compose project, asked until they answer.
+
+What differs from server to server is a :class:`Service`; one module for each says it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from conformance.backends import Backend, Launch, Server
+from conformance.backends.engine import (
+    EngineFailed,
+    compose_command,
+    docker,
+    engine_obstacle,
+    logs,
+    remove_run,
+)
+from conformance.backends.images import base_image, compose_directory, find_image, variable
+
+__all__ = ["Service", "served"]
+
+_READY_SECONDS = 120.0
+"""How long a server may take until it answers, on a busy machine."""
+
+_ASK_AGAIN_SECONDS = 0.1
+"""How long to wait before a server that does not answer yet is asked again."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A server: ``compose/NAME.yaml``, its official image, where and how to ask it.
+
+    ``url`` has ``{host}`` and ``{port}``; ``ask(host, port)`` returns the server's version
+    by its own word, and raises as long as it does not serve; ``residue(url)`` counts what
+    is stored below the URL's namespace, where that can be looked at. ``client`` is the
+    module of the driver's client library. ``variant_of`` names the backend, and the variant,
+    of a server that is not a backend's first.
+    """
+
+    name: str
+    summary: str
+    image: str
+    port: int
+    url: str
+    ask: Callable[[str, int], str]
+    client: str
+    residue: Callable[[str], int] | None = None
+    variant_of: tuple[str, str] | None = None
+    variants: dict[str, Backend] = field(default_factory=dict)
+
+
+def served(service: Service) -> Backend:
+    """Return the backend that starts a server."""
+    return Backend(
+        name=":".join(service.variant_of or (service.name,)),
+        summary=service.summary,
+        embedded=False,
+        obstacle=lambda: _obstacle(service),
+        start=lambda launch: _start(service, launch),
+        stop=lambda launch: remove_run(launch.run_id),
+        sweep=remove_run,
+        private=_private,
+        residue=service.residue,
+        variants=service.variants,
+    )
+
+
+def _obstacle(service: Service) -> str | None:
+    if importlib.util.find_spec(service.client) is None:
+        extra, *_ = service.variant_of or (service.name,)
+        return f"{service.client} is missing: install coordination-conformance[{extra}]"
+    return engine_obstacle()
+
+
+def _private(url: str, name: str) -> str:
+    return f"{url}{'&' if '?' in url else '?'}namespace={name}"
+
+
+def _project(service: Service, run_id: str) -> str:
+    return f"conformance-{run_id.lower()}-{service.name.replace('.', '-')}"
+
+
+def _start(service: Service, launch: Launch) -> Server:
+    from testcontainers.compose import DockerCompose
+
+    image = find_image(service.name, service.image, launch.image, launch.say)
+    program = compose_command(lambda: base_image(launch.say), launch.say)
+    project = _project(service, launch.run_id)
+    environment = launch.directory / f"{service.name}.env"
+    environment.write_text(
+        f"COMPOSE_PROJECT_NAME={project}\n"
+        f"{variable(service.name)}={image}\n"
+        f"CONFORMANCE_RUN={launch.run_id}\n"
+    )
+    compose = DockerCompose(
+        context=compose_directory(),
+        compose_file_name=f"{service.name}.yaml",
+        env_file=str(environment),
+        docker_command_path=program,
+        wait=False,
+    )
+    try:
+        compose.start()
+        host, port = "127.0.0.1", int(compose.get_service_port("server", service.port) or 0)
+    except Exception as error:
+        raise EngineFailed(f"{service.name} cannot be started from {image}: {error}") from error
+    version = _when_ready(service, project, host, port)
+    return Server(
+        url=service.url.format(host=host, port=port),
+        version=version,
+        image=f"{image} {_digest(image)}",
+    )
+
+
+def _when_ready(service: Service, project: str, host: str, port: int) -> str:
+    """Ask a server for its version until it answers; return its answer."""
+    end = time.monotonic() + _READY_SECONDS
+    while True:
+        try:
+            return service.ask(host, port)
+        except Exception as error:
+            container = f"{project}-server-1"
+            state = docker("inspect", "--format", "{{.State.Status}}", container)
+            if state != "running" or time.monotonic() > end:
+                said = logs(container)
+                raise EngineFailed(
+                    f"{service.name} does not answer on {host}:{port} ({error}); its container "
+                    f"is {state}, and said last: {said or 'nothing'}"
+                ) from error
+            time.sleep(_ASK_AGAIN_SECONDS)
+
+
+def _digest(image: str) -> str:
+    return docker("image", "inspect", "--format", "{{.Id}}", image).removeprefix("sha256:")[:12]

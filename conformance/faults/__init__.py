@@ -1,0 +1,1 @@
+"""Faults that are put between a driver and its server."""

@@ -1,0 +1,278 @@
+"""A link that can be broken: a TCP proxy between a driver and its server.
+
+It stands on 127.0.0.1 and passes on what it receives, until it is told to break in one of
+the ways in which networks do. What it carries, it does not understand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import socket
+import struct
+import threading
+from collections import deque
+from typing import Any
+
+__all__ = ["Proxy"]
+
+_HOST = "127.0.0.1"
+
+_DIALLING_SECONDS = 5.0
+"""How long the server may take to accept a connection."""
+
+_ABORTIVE = struct.pack("ii", 1, 0)
+"""SO_LINGER for no time at all: closing resets the connection (socket(7), tcp(7))."""
+
+
+class _Mode(enum.Enum):
+    """What becomes of what is received."""
+
+    PASS = enum.auto()
+    DROP_REPLIES = enum.auto()
+    BREAK_AT_REPLY = enum.auto()
+    STALL = enum.auto()
+    CUT = enum.auto()
+
+
+class Proxy:
+    """A link to one server; a context manager, healthy at first.
+
+    Its controls may be called by any thread, and have taken effect when they return. Each
+    holds until the next one.
+
+    :param host: where the server is
+    :param port: its port
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._server = (host, port)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._reserved = _bound(0)
+        self._listening: socket.socket | None = None
+        self._mode = _Mode.PASS
+        self.delay_seconds = 0.0
+        self.breaks = 0
+        self._ends: set[_End] = set()
+        self._linking: set[asyncio.Task[None]] = set()
+        self._swallowed = threading.Event()
+
+    def __enter__(self) -> Proxy:
+        self._thread.start()
+        self.heal()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._reserved.close()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host and port at which clients find the server through this link."""
+        return _HOST, int(self._reserved.getsockname()[1])
+
+    # -- controls -------------------------------------------------------------------------
+
+    def heal(self) -> None:
+        """Pass everything on; what was held back in a stall comes first."""
+        self._control(_Mode.PASS)
+
+    def delay(self, seconds: float) -> None:
+        """Pass everything on, in order, that much later in each direction."""
+        self._control(_Mode.PASS, seconds)
+
+    def drop_replies(self) -> None:
+        """Pass on what clients say, and swallow what the server answers."""
+        self._control(_Mode.DROP_REPLIES)
+
+    def break_at_reply(self) -> None:
+        """Swallow the server's next answer and reset all connections; then be healthy."""
+        self._control(_Mode.BREAK_AT_REPLY)
+
+    def stall(self) -> None:
+        """Fall silent: pass nothing on, no end of a connection either, but accept new ones."""
+        self._control(_Mode.STALL)
+
+    def cut(self) -> None:
+        """Reset all connections and refuse new ones."""
+        self._control(_Mode.CUT)
+
+    def wait_swallowed(self, seconds: float) -> bool:
+        """Wait until an answer has been swallowed since the last control; say whether it was."""
+        return self._swallowed.wait(seconds)
+
+    def _control(self, mode: _Mode, delay: float = 0.0) -> None:
+        asyncio.run_coroutine_threadsafe(self._switch(mode, delay), self._loop).result()
+
+    async def _switch(self, mode: _Mode, delay: float) -> None:
+        self._swallowed.clear()
+        self._mode, self.delay_seconds = mode, delay
+        if mode is _Mode.CUT:
+            self._refuse()
+            self._reset()
+        elif self._listening is None:
+            self._listen()
+        for end in list(self._ends):
+            end.set_reading(mode is not _Mode.STALL)
+
+    # -- in the loop's thread -------------------------------------------------------------
+
+    def _listen(self) -> None:
+        self._listening = _bound(self.address[1])
+        self._listening.listen()
+        self._listening.setblocking(False)
+        self._loop.add_reader(self._listening, self._accept, self._listening)
+
+    def _refuse(self) -> None:
+        if self._listening is not None:
+            self._loop.remove_reader(self._listening)
+            self._listening.close()
+            self._listening = None
+
+    def _reset(self) -> None:
+        self.breaks += 1
+        for end in list(self._ends):
+            end.reset()
+
+    async def _close(self) -> None:
+        self._refuse()
+        self._reset()
+        if self._linking:
+            await asyncio.wait(self._linking)
+        await self._loop.shutdown_default_executor()  # it looked the server's name up
+        # A transport that was aborted closes its socket in the next turn of the loop.
+        await asyncio.sleep(0)
+
+    def _accept(self, listening: socket.socket) -> None:
+        try:
+            connection, _ = listening.accept()
+        except (BlockingIOError, ConnectionAbortedError):  # the client was gone again: accept(2)
+            return
+        client, server = _End(self, is_server=False), _End(self, is_server=True)
+        task = self._loop.create_task(self._link(connection, client, server))
+        self._linking.add(task)
+        task.add_done_callback(self._linking.discard)
+
+    async def _link(self, connection: socket.socket, client: _End, server: _End) -> None:
+        """Connect a new client to the server."""
+        await self._loop.connect_accepted_socket(lambda: client, connection)
+        try:
+            async with asyncio.timeout(_DIALLING_SECONDS):
+                await self._loop.create_connection(lambda: server, *self._server)
+        except OSError:  # TimeoutError is one
+            client.reset()
+            return
+        if {client, server} <= self._ends:
+            client.peer, server.peer = server, client
+            for end in (client, server):
+                end.set_reading(self._mode is not _Mode.STALL)
+        else:
+            client.reset()
+            server.reset()
+
+    def opened(self, end: _End) -> None:
+        """Keep an end of a connection, to be found when the link breaks."""
+        if end.made_after == self.breaks:
+            self._ends.add(end)
+        else:
+            end.reset()
+
+    def closed(self, end: _End) -> None:
+        """Forget an end of a connection."""
+        self._ends.discard(end)
+
+    def received(self, end: _End, data: bytes) -> None:
+        """Do with what an end received as the link is told to."""
+        if end.is_server and self._mode in (_Mode.DROP_REPLIES, _Mode.BREAK_AT_REPLY):
+            if self._mode is _Mode.BREAK_AT_REPLY:
+                self._mode = _Mode.PASS
+                self._reset()
+            self._swallowed.set()
+        elif end.peer is not None:
+            end.peer.send(data, self.delay_seconds)
+
+
+class _End(asyncio.Protocol):
+    """One end of a connection through the proxy.
+
+    :param is_server: whether the server is there, or the client
+    """
+
+    def __init__(self, proxy: Proxy, *, is_server: bool) -> None:
+        self._proxy = proxy
+        self.is_server = is_server
+        self.made_after = proxy.breaks
+        self._transport: Any = None
+        self._waiting: deque[bytes] = deque()
+        self.peer: _End | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._transport.pause_reading()
+        self._proxy.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._proxy.received(self, data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._proxy.closed(self)
+        if self.peer is not None:
+            self.peer.send(b"", self._proxy.delay_seconds)
+
+    def send(self, data: bytes, delay: float) -> None:
+        """Send data, after all that waits to be sent; nothing at all ends the connection."""
+        self._waiting.append(data)
+        if delay or len(self._waiting) > 1:
+            self._loop.call_later(delay, self._send_next)
+        else:
+            self._send_next()
+
+    def _send_next(self) -> None:
+        """Send what waits longest: there is one call of this for each that does."""
+        data = self._waiting.popleft()
+        if data:
+            self._transport.write(data)
+        else:
+            self._transport.close()
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    def set_reading(self, wanted: bool) -> None:
+        """Receive, or leave what comes where it is; nothing is received before it can go on."""
+        if wanted and self.peer is not None:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def reset(self) -> None:
+        """End the connection at once, and what waits to be sent with it."""
+        peer, self.peer = self.peer, None
+        if peer is not None:
+            peer.reset()
+        if self._transport.is_closing():
+            return
+        connection = self._transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORTIVE)
+        self._transport.abort()
+
+
+def _bound(port: int) -> socket.socket:
+    """Return a socket that is bound and not listening: connections to it are refused.
+
+    Several may be bound to one port (socket(7), SO_REUSEPORT), of which one keeps it for the
+    proxy when it does not listen.
+    """
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind((_HOST, port))
+    except BaseException:
+        bound.close()
+        raise
+    return bound

@@ -1,0 +1,197 @@
+"""The link between a client and its server, for scenarios that break it, and its judges."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+from conformance.characteristics import Characteristics
+from conformance.checkers import check_groups
+from conformance.checkers.losses import SEVERING
+from conformance.faults.addresses import at_address
+from conformance.faults.proxy import Proxy
+from conformance.history import Fault, History, Operation, lane
+from conformance.scenarios import judges
+from conformance.trial import Judge, NotExercised, Trial
+from conformance.verdict import Finding, Verdict
+from conformance.workload.plan import Step
+from conformance.workload.runner import Session
+
+__all__ = ["TIMEOUT", "Link", "groups", "insist", "locks", "promptness", "recovery", "told"]
+
+TIMEOUT = 1.0
+"""The driver's time-out, in seconds."""
+
+_PROMPT = 5 * TIMEOUT
+"""How long a call may take of which the server hears nothing, beyond what it may wait.
+
+It may have several things to ask, a time-out for each. No more than a client's patience,
+which ends later than that for certain."""
+
+_FAMILY = (None, "OperationTimedOut", "ToozConnectionError")
+"""What a call may end in of which the server hears nothing."""
+
+
+class Link:
+    """The link of some clients to the server, through a proxy; a context manager.
+
+    :param clients: who are on it, each by a coordinator of the same number
+    """
+
+    def __init__(self, trial: Trial, clients: Iterable[int]) -> None:
+        address = trial.place.address
+        if address is None:
+            raise NotExercised("no link leads to the server: its URL has no host and port")
+        self.proxy = Proxy(*address)
+        self._clients = list(clients)
+        self.urls = dict.fromkeys(self._clients, at_address(trial.place.url, *self.proxy.address))
+        """The URLs of their coordinators."""
+
+    def __enter__(self) -> Link:
+        self.proxy.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.proxy.__exit__(*exception)
+
+    @contextlib.contextmanager
+    def broken(self, session: Session, kind: str) -> Iterator[Proxy]:
+        """Enter a fault in the history, which the body brings about; heal the link after it."""
+        begin = time.monotonic_ns()
+        try:
+            yield self.proxy
+        finally:
+            self.proxy.heal()
+            end = time.monotonic_ns()
+            for client in self._clients:
+                session.note(Fault(kind, client, begin, end))
+
+
+def _answered(operation: Operation) -> bool:
+    """Whether it is known what became of it."""
+    return not operation.is_info
+
+
+def insist(
+    session: Session,
+    client: int,
+    step: Step,
+    seconds: float,
+    content: Callable[[Operation], bool] = _answered,
+) -> Operation:
+    """Have a client make a call until its result is one to be content with.
+
+    :param seconds: how long at most
+    :returns: the last one
+    """
+    end = time.monotonic() + seconds
+    while True:
+        operation = session.call(client, step)
+        if content(operation) or client in session.lost or time.monotonic() > end:
+            return operation
+
+
+# -- judges -----------------------------------------------------------------------------
+
+
+def lifetime(trial: Trial) -> float | None:
+    """Return the seconds after which what a client has may expire; None when it does not."""
+    driver = trial.place.driver
+    if Characteristics.NON_TIMEOUT_BASED in driver.claims:
+        return None
+    return max(TIMEOUT, driver.least_timeout)
+
+
+def locks(trial: Trial) -> Judge:
+    """Return a judge of all locks, which may expire where the driver claims no more."""
+    return partial(judges.locks, ttl=lifetime(trial))
+
+
+def groups(trial: Trial) -> Judge:
+    """Return a judge of all groups, out of which members may expire likewise."""
+    return partial(check_groups, ttl=lifetime(trial), budget=trial.profile.budget)
+
+
+def promptness(history: History) -> Finding:
+    """Falsified by a call on a broken link that took long, or ended in an odd error."""
+    for operation in history.operations:
+        if not _on_broken_link(operation, history.faults):
+            continue
+        wait = operation.arguments.get("blocking")
+        allowed = _PROMPT + (wait if isinstance(wait, float) else 0.0)
+        if operation.end is None or operation.end - operation.call > allowed * 1e9:
+            taken = "for ever" if operation.end is None else f"{_seconds(operation):.1f} s"
+            return _wrong(
+                "promptness",
+                f"of a server that does not answer, a call waited {taken}, longer than "
+                f"{allowed:g} s with a time-out of {TIMEOUT:g} s",
+                operation,
+            )
+        if operation.error not in _FAMILY:
+            return _wrong(
+                "promptness",
+                "a server that does not answer is neither OperationTimedOut nor "
+                "ToozConnectionError",
+                operation,
+            )
+    return judges.held("promptness")
+
+
+def recovery(history: History) -> Finding:
+    """Falsified when the last call of a kind that a client made since did not succeed."""
+    healed = max((fault.end or 0 for fault in history.faults), default=0)
+    since = [operation for operation in history.operations if operation.call > healed]
+    last = {(lane(o.client), o.name, o.target): o for o in since}
+    for operation in last.values():
+        if operation.is_info:
+            return _wrong("recovery", "long after the link healed, a call failed", operation)
+        if operation.name == "acquire" and operation.value is False:
+            return _wrong("recovery", "long after the link healed, a lock is stuck", operation)
+        if operation.name == "join_group" and operation.is_fail:
+            return _wrong("recovery", "long after the link healed, nobody can join", operation)
+    return judges.held("recovery")
+
+
+def told(history: History) -> Finding:
+    """Falsified by a heartbeat that keeps quiet about a loss, or tells of it again.
+
+    Once a heartbeat has succeeded after a fault, all is well or has been told. What the
+    client then finds out, by asking for its lock and by leaving its group, it must have
+    been told of; and no heartbeat fails any more.
+    """
+    for fault in (fault for fault in history.faults if fault.kind in SEVERING):
+        its = [o for o in history.operations if lane(o.client) == fault.client]
+        beats = [o for o in its if o.name == "heartbeat" and o.call > fault.begin]
+        well = next((beat for beat in beats if beat.is_ok), None)
+        if well is None:
+            continue
+        for beat in beats:
+            if beat.is_info and beat.call > well.call:
+                return _wrong("heartbeat", "a loss was told after all was well", beat)
+        warned = any(beat.error == "ToozConnectionError" for beat in beats)
+        for name in ("is_still_owner", "leave_group"):
+            found = next((o for o in its if o.name == name and o.call > well.call), None)
+            lost = found is not None and (found.value is False or found.error == "MemberNotJoined")
+            if found is not None and lost and not warned:
+                return _wrong("heartbeat", "no heartbeat told of the loss", found)
+    return judges.held("heartbeat")
+
+
+def _on_broken_link(operation: Operation, faults: Iterable[Fault]) -> bool:
+    return any(
+        fault.kind in SEVERING
+        and fault.client == lane(operation.client)
+        and fault.begin <= operation.call
+        and (fault.end is None or operation.call < fault.end)
+        for fault in faults
+    )
+
+
+def _seconds(operation: Operation) -> float:
+    return ((operation.end or operation.call) - operation.call) / 1e9
+
+
+def _wrong(rule: str, what: str, operation: Operation) -> Finding:
+    return Finding(Verdict.FALSIFIED, rule, f"{what}: {operation}", [operation])

@@ -1,0 +1,288 @@
+"""The proxy: each way in which it breaks a link, seen from both ends."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conformance.faults.proxy import Proxy
+
+_SOON = 5.0
+"""Seconds within which what is to happen has happened."""
+
+_SILENCE = 0.1
+"""Seconds for which nothing comes where nothing is to come."""
+
+
+class EchoServer:
+    """A server that answers each message with itself, and keeps all it received.
+
+    :param greeting: what it says first on each connection
+    """
+
+    def __init__(self, greeting: bytes = b"") -> None:
+        self._greeting = greeting
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._connections: list[socket.socket] = []
+        self._received = b""
+        self._ended = 0
+        self._changed = threading.Condition()
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+        self.address: tuple[str, int] = self._listening.getsockname()
+
+    def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join()
+        for connection in self._connections:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # the other end was first
+        for thread in self._threads:
+            thread.join()
+        for connection in (self._listening, *self._connections):
+            connection.close()
+
+    def hang_up(self) -> None:
+        """End every connection from this side."""
+        for connection in self._connections:
+            connection.shutdown(socket.SHUT_RDWR)
+
+    def wait_received(self, data: bytes) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._received == data, _SOON), self._received
+
+    def wait_ended(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._ended == count, _SOON), self._ended
+
+    @property
+    def ended(self) -> int:
+        with self._changed:
+            return self._ended
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            self._connections.append(connection)
+            self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
+            self._threads[-1].start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            connection.sendall(self._greeting)
+            while data := connection.recv(4096):
+                with self._changed:
+                    self._received += data
+                    self._changed.notify_all()
+                connection.sendall(data)
+        except OSError:
+            pass
+        with self._changed:
+            self._ended += 1
+            self._changed.notify_all()
+
+
+@pytest.fixture
+def server() -> Iterator[EchoServer]:
+    server = EchoServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def proxy(server: EchoServer) -> Iterator[Proxy]:
+    with Proxy(*server.address) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def client(proxy: Proxy) -> Iterator[socket.socket]:
+    with _connect(proxy) as client:
+        assert _ask(client, b"hello") == b"hello"
+        yield client
+
+
+def _connect(proxy: Proxy) -> socket.socket:
+    return socket.create_connection(proxy.address, timeout=_SOON)
+
+
+def _ask(client: socket.socket, question: bytes) -> bytes:
+    client.sendall(question)
+    answer = b""
+    while len(answer) < len(question):
+        received = client.recv(4096)
+        assert received, "the connection ended"
+        answer += received
+    return answer
+
+
+def _is_silent(client: socket.socket) -> bool:
+    client.settimeout(_SILENCE)
+    try:
+        client.recv(1)
+    except TimeoutError:
+        return True
+    finally:
+        client.settimeout(_SOON)
+    return False
+
+
+def _is_broken(client: socket.socket) -> bool:
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def _descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_a_healthy_link_passes_all_on(proxy: Proxy) -> None:
+    with _connect(proxy) as one, _connect(proxy) as other:
+        assert _ask(one, b"one") == b"one"
+        assert _ask(other, b"x" * 1_000_000) == b"x" * 1_000_000
+        assert _ask(one, b"again") == b"again"
+
+
+def test_a_server_that_speaks_first_is_heard() -> None:
+    server = EchoServer(b"welcome")
+    with Proxy(*server.address) as proxy, _connect(proxy) as client:
+        assert client.recv(100) == b"welcome"
+    server.close()
+
+
+def test_either_side_may_hang_up(proxy: Proxy, server: EchoServer, client: socket.socket) -> None:
+    server.hang_up()
+    assert client.recv(1) == b""
+    with _connect(proxy) as other:
+        _ask(other, b"x")
+    server.wait_ended(2)
+
+
+def test_a_server_that_is_not_there(server: EchoServer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        address = unused.getsockname()
+    with (
+        Proxy(*address) as proxy,
+        pytest.raises(ConnectionResetError),
+        _connect(proxy) as client,
+    ):
+        client.recv(1)
+
+
+def test_dropped_replies(proxy: Proxy, server: EchoServer, client: socket.socket) -> None:
+    proxy.drop_replies()
+    assert not proxy.wait_swallowed(0.0)
+    client.sendall(b"lost")
+    server.wait_received(b"hellolost")
+    assert proxy.wait_swallowed(_SOON)
+    assert _is_silent(client)
+    proxy.heal()
+    assert not proxy.wait_swallowed(0.0)
+    assert _ask(client, b"found") == b"found"
+
+
+def test_breaking_at_a_reply(proxy: Proxy, server: EchoServer, client: socket.socket) -> None:
+    with _connect(proxy) as idle:
+        _ask(idle, b"!")
+        proxy.break_at_reply()
+        client.sendall(b"lost")
+        assert _is_broken(client)
+        assert _is_broken(idle)
+    assert proxy.wait_swallowed(0.0)
+    server.wait_received(b"hello!lost")
+    with _connect(proxy) as anew:
+        assert _ask(anew, b"found") == b"found"
+
+
+def test_a_stall_holds_all_back_and_loses_nothing(
+    proxy: Proxy, server: EchoServer, client: socket.socket
+) -> None:
+    proxy.stall()
+    client.sendall(b"held")
+    with _connect(proxy) as late:
+        late.sendall(b"late")
+        assert _is_silent(client)
+        assert _is_silent(late)
+        server.wait_received(b"hello")
+        proxy.heal()
+        assert late.recv(4) == b"late"
+    assert client.recv(4) == b"held"
+
+
+def test_a_stall_hides_that_a_client_left(proxy: Proxy, server: EchoServer) -> None:
+    with _connect(proxy) as client:
+        _ask(client, b"x")
+        proxy.stall()
+    with _connect(proxy) as other:
+        assert _is_silent(other)
+    assert server.ended == 0
+    proxy.heal()
+    server.wait_ended(2)
+
+
+def test_a_cut_resets_and_refuses(proxy: Proxy, server: EchoServer, client: socket.socket) -> None:
+    proxy.cut()
+    assert _is_broken(client)
+    server.wait_ended(1)
+    with pytest.raises(ConnectionRefusedError):
+        _connect(proxy)
+    proxy.heal()
+    with _connect(proxy) as anew:
+        assert _ask(anew, b"back") == b"back"
+
+
+def test_a_cut_ends_a_stall(proxy: Proxy, client: socket.socket) -> None:
+    proxy.stall()
+    with _connect(proxy) as late:
+        proxy.cut()
+        assert _is_broken(client)
+        assert _is_broken(late)
+
+
+def test_a_delay_is_kept_in_order(proxy: Proxy, server: EchoServer, client: socket.socket) -> None:
+    proxy.delay(_SILENCE)
+    began = time.monotonic()
+    for number in range(10):
+        client.sendall(b"%d" % number)
+        proxy.delay(_SILENCE / (number + 1))
+    answer = b""
+    while len(answer) < 10:
+        answer += client.recv(10)
+    assert answer == b"0123456789"
+    proxy.delay(_SILENCE)
+    began = time.monotonic()
+    assert _ask(client, b"slow") == b"slow"
+    assert time.monotonic() - began >= 2 * _SILENCE
+    proxy.heal()
+    assert _ask(client, b"quick") == b"quick"
+
+
+def test_nothing_is_left_of_a_proxy() -> None:
+    descriptors, threads = _descriptors(), threading.active_count()
+    server = EchoServer()
+    with Proxy("localhost", server.address[1]) as proxy, _connect(proxy) as client:
+        _ask(client, b"x")
+        proxy.stall()
+        with _connect(proxy):
+            proxy.cut()
+        proxy.heal()
+        with _connect(proxy) as other:
+            _ask(other, b"y")
+        with _connect(proxy) as held:
+            proxy.stall()
+            held.sendall(b"z")
+    server.close()
+    assert _descriptors() == descriptors
+    assert threading.active_count() == threads
