@@ -203,6 +203,27 @@ def test_a_lost_connection_loses_everything_and_says_so(
     assert other.get_members(b"g").get() == {b"one"}
 
 
+def test_nothing_reaches_a_server_after_stopping(make: Make) -> None:
+    coordinator = make()
+    lock = coordinator.get_lock(b"l")
+    assert lock.acquire()
+    coordinator.stop()
+    assert not lock.acquired
+    assert not lock.is_still_owner()
+    assert not lock.release()
+    with pytest.raises(ToozError, match="start"):
+        coordinator._session.ping()  # type: ignore[attr-defined]
+    assert make().get_lock(b"l").acquire(blocking=False)
+
+
+def test_a_lock_object_that_is_gone_holds_until_the_end(make: Make) -> None:
+    one, other = make(), make()
+    assert one.get_lock(b"l").acquire()
+    assert not other.get_lock(b"l").acquire(blocking=False)
+    one.stop()
+    assert other.get_lock(b"l").acquire(blocking=False)
+
+
 def test_a_dead_member_keeps_no_group(make: Make, admin: Callable[..., list[Any]]) -> None:
     one, other = make(b"one"), make(b"other")
     one.create_group(b"g").get()
