@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import math
 import select
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psycopg2
 from psycopg2.extensions import POLL_OK, POLL_READ
 
 from conformance.drivers.remote import abandon_socket
-from conformance.errors import OperationTimedOut
+from conformance.errors import OperationTimedOut, ToozConnectionError
 from conformance.locking import Deadline
 
 __all__ = ["Connection", "Row"]
@@ -38,7 +38,8 @@ class Connection:
     def __init__(self, parameters: Mapping[str, object], timeout: float) -> None:
         self._timeout = timeout
         self._cursor: Any = None
-        self._raw = psycopg2.connect(**parameters, async_=True)
+        with _explained():
+            self._raw = psycopg2.connect(**parameters, async_=True)
         self._pending = True
 
     @property
@@ -117,9 +118,11 @@ class Connection:
     def finish_connecting(self, deadline: Deadline) -> None:
         """Wait until the connection can be used.
 
+        :raises ToozConnectionError: the server refused, or cannot be reached
         :raises OperationTimedOut: the server did not answer in time
         """
-        self._require(deadline)
+        with _explained():
+            self._require(deadline)
 
     def close(self) -> None:
         """End the connection; does not wait for the server."""
@@ -136,6 +139,18 @@ class Connection:
                 f"PostgreSQL did not answer within {self._timeout} seconds; whether it does "
                 "what was asked is unknown"
             )
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Say what to do when connecting fails; psycopg2's errors bear no code then."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        raise ToozConnectionError(
+            "connecting to PostgreSQL failed: check the host, USER:PASS and database of the URL, "
+            "its TLS options, and the server's max_connections: " + " ".join(str(error).split())
+        ) from error
 
 
 def _wait(descriptor: int, events: int, seconds: float) -> bool:

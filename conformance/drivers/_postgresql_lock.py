@@ -104,7 +104,8 @@ class PostgresLock(Lock):
 
     def _queue(self, waiter: Connection, number: int, deadline: Deadline) -> Attempt:
         """Wait for the turn, then for the lock."""
-        if not self._wait(waiter, sql.TURN, number, deadline.remaining):
+        came = self._wait(waiter, sql.TURN, number, deadline.remaining)
+        if not came and not self._ask(waiter, sql.HAS_TURN, number):
             return self._try()
         while True:
             attempt = self._try(turn=number)

@@ -29,6 +29,7 @@ __all__ = [
     "FREE",
     "GIVE_UP",
     "GROUPS",
+    "HAS_TURN",
     "IS_CURRENT",
     "JOIN",
     "LEADER",
@@ -162,8 +163,9 @@ $$;
 SET_UP = """
 SELECT set_config(name, wanted, false)
 FROM (VALUES ('client_connection_check_interval', %(check)s), ('statement_timeout', %(limit)s),
+             ('idle_session_timeout', '0'), ('search_path', %(path)s),
              ('tcp_keepalives_idle', %(idle)s), ('tcp_keepalives_interval', %(interval)s),
-             ('tcp_keepalives_count', %(count)s), ('search_path', %(path)s)) AS settings (name, wanted)
+             ('tcp_keepalives_count', %(count)s)) AS settings (name, wanted)
 JOIN pg_settings USING (name)
 """
 """Settings of a connection, as far as the server has them."""
@@ -210,12 +212,16 @@ GIVE_UP = "SELECT give_up(%(gate)s, %(number)s)"
 
 TURN_OVER = "SELECT pg_advisory_unlock(-%(number)s)"
 
-FREE = """
-SET LOCAL lock_timeout = %(limit)s;
-SELECT pg_advisory_lock_shared(%(number)s);
-SELECT pg_advisory_unlock_shared(%(number)s)
+HAS_TURN = """
+SELECT EXISTS (SELECT FROM advisory
+               WHERE pid = pg_backend_pid() AND number = -%(number)s AND granted)
 """
-"""Wait until nobody holds a lock."""
+"""Whether a wait that was given up brought the turn after all: a lock that is granted while the
+wait for it is being cancelled stays held, if it is a session's (manual 17, "Advisory Locks":
+such locks are kept when a transaction is rolled back)."""
+
+FREE = "SET LOCAL lock_timeout = %(limit)s; SELECT pg_advisory_xact_lock_shared(%(number)s)"
+"""Wait until nobody holds a lock; nothing is kept."""
 
 # -- groups -----------------------------------------------------------------------------------
 
@@ -257,7 +263,11 @@ SELECT EXISTS (SELECT FROM groups WHERE key = %(group)s), EXISTS (SELECT FROM jo
 """
 
 LEAVE = """
-WITH gone AS (DELETE FROM members WHERE group_key = %(group)s AND key = %(member)s AND session = %(session)s RETURNING true)
+WITH gone AS (
+    DELETE FROM members
+    WHERE group_key = %(group)s AND key = %(member)s AND session = %(session)s
+    RETURNING true
+)
 SELECT EXISTS (SELECT FROM groups WHERE key = %(group)s), EXISTS (SELECT FROM gone)
 """
 
@@ -273,7 +283,8 @@ SELECT EXISTS (SELECT FROM groups WHERE key = %(group)s), EXISTS (SELECT FROM up
 MEMBERS = """
 SELECT member.name, capabilities, incarnation, created_at, updated_at
 FROM groups LEFT JOIN members AS member
-  ON group_key = groups.key AND (%(member)s IS NULL OR member.key = %(member)s) AND session IN (SELECT number FROM held)
+  ON group_key = groups.key AND (%(member)s IS NULL OR member.key = %(member)s)
+  AND session IN (SELECT number FROM held)
 WHERE groups.key = %(group)s
 """
 """No row without the group; one of NULLs where it has no such member."""

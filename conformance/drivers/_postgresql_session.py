@@ -78,10 +78,11 @@ class Session:
         self._parameters = {
             **parameters,
             **self._keepalive,
-            "tcp_user_timeout": math.ceil(timeout * 1000),
+            "tcp_user_timeout": 1000 * (seconds + _PROBES * self._keepalive["keepalives_interval"]),
         }
         self._on_loss = on_loss
         self._mutex = threading.Lock()
+        self._closed = True
         self._main: Connection | None = None
         self._number = 0
         self._ghost: dict[str, int] | None = None
@@ -95,18 +96,22 @@ class Session:
 
     def open(self) -> None:
         """Connect."""
-        self._ghost = None
+        self._ghost, self._closed = None, False
         with self._turn(self._deadline()):
             pass
 
     def close(self) -> None:
-        """Give everything back and disconnect, within the time-out."""
-        deadline = self._deadline()
+        """Give everything back and disconnect, within the time-out; never raises."""
+        self._closed = True
+        mine = self._mutex.acquire(timeout=self.timeout)
         try:
-            if self._main is not None and self._main.alive and not self._main.pending:
-                # Ends what lock objects hold that nobody has any more. The server would do
-                # so too, but a moment after this returned.
-                self._main.run("SELECT pg_advisory_unlock_all()", deadline=deadline)
+            main = self._main
+            if mine and main is not None and main.alive and not main.pending:
+                # Ends what lock objects hold that nobody has any more. The server does so
+                # too when the connection ends, but a moment after this returned.
+                main.run("SELECT pg_advisory_unlock_all()", deadline=self._deadline())
+        except (psycopg2.Error, ToozError) as error:
+            _log.warning("while disconnecting: %s; the server frees what is left", error)
         finally:
             with self._pool_mutex:
                 connections, self._open, self._idle = list(self._open), set(), []
@@ -114,9 +119,12 @@ class Session:
                 connection.close()
             self._main, self._holds, self._debts = None, {}, []
             self.count += 1
+            if mine:
+                self._mutex.release()
 
     def disown(self) -> None:
         """In a forked child: leave the connections to the parent."""
+        self._closed = True
         for connection in list(self._open):
             connection.disown()
         self._mutex, self._pool_mutex = threading.Lock(), threading.Lock()
@@ -222,6 +230,8 @@ class Session:
                 "nothing was asked"
             )
         try:
+            if self._closed:
+                raise ToozError("the coordinator was stopped: start() it again")
             main = self._main
             if main is None or not main.alive:
                 main = self._replace(deadline)
@@ -286,6 +296,8 @@ class Session:
         with self._pool_mutex:
             self._open.add(connection)
         try:
+            if self._closed:  # meanwhile; close() does not know of this one
+                raise ToozError("the coordinator was stopped: start() it again")
             connection.finish_connecting(deadline)
             settings = {
                 "check": str(_CHECK_MILLISECONDS),

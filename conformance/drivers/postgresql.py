@@ -9,13 +9,17 @@ system closes it. For locks see ``conformance.drivers._postgresql_lock``, for th
 ``conformance.drivers._postgresql_schema``.
 
 Every call is one transaction on one server, committed before it is acknowledged, and sees
-all that was committed before it began. Hence LINEARIZABLE, and with it SEQUENTIAL, CAUSAL,
-SERIALIZABLE and SAME_VIEW_ACROSS_CLIENTS.
+all that was committed before it began. Hence LINEARIZABLE, and with it SEQUENTIAL, CAUSAL
+and SERIALIZABLE.
 
-Not promised: what holds on a server also after another, to which it was replicated, takes its
-place; that host names are looked up in time, which libpq does without a time-out; and that the
-server notices at once when a client's whole host or network is gone, which TCP keepalive
-does: by default after some 90 seconds, and after those of the client's own.
+Not promised: that what a server granted holds on another to which it was replicated, when that
+takes its place; that host names are looked up in time, which libpq does without a time-out; and
+that the server notices at once when a client's whole host or network is gone. TCP keepalive
+finds that out, after 90 seconds with the time-out of 30; a client that is cut off takes its
+connection for lost after 60.
+
+A call that timed out does not end the connection, so nothing is lost by it. Each thread that
+waits for a lock has a further connection meanwhile, of which the server must have enough.
 The row of a lock's name stays when nobody uses the lock. Poolers between client and server
 must keep sessions apart (PgBouncer: ``pool_mode = session``).
 """
@@ -91,7 +95,6 @@ class PostgresDriver(RemoteCoordinator):
         Characteristics.SEQUENTIAL,
         Characteristics.CAUSAL,
         Characteristics.SERIALIZABLE,
-        Characteristics.SAME_VIEW_ACROSS_CLIENTS,
     )
     FEATURES = frozenset(Feature) - {Feature.SHARED_LOCKS}
     Options: ClassVar[type[PostgresOptions]] = PostgresOptions
@@ -130,12 +133,6 @@ class PostgresDriver(RemoteCoordinator):
                 return OperationTimedOut(
                     f"PostgreSQL gave up what took longer than {self._timeout} seconds ({said})"
                 )
-            case "28", _:
-                return ToozConnectionError(f"check USER:PASS of the URL: {said}")
-            case _, "3D000":
-                return ToozConnectionError(f"check the URL's database: {said}")
-            case _, "53300":
-                return ToozConnectionError(f"raise the server's max_connections: {said}")
             case _, "42501":
                 return ToozError(
                     f"{said}: let the user create a schema in the database, or use what the "
