@@ -128,12 +128,11 @@ class Gateway:
     def watching(self, key: str) -> Iterator[Callable[[float], bool]]:
         """Watch for the removal of a key, with a connection of its own.
 
-        Yields a function that waits, for seconds at most, until something was told since
-        the watch began, and says whether that is so. It may be wrong in saying so, not in
-        denying it: etcd has confirmed the watch by then, and what it tells is told later
-        (etcd 3.5 manual, "etcd API", "Watch API"), so none of it was read with the
-        confirmation. Only such removals count as were not there to be seen afterwards:
-        look whether the key is there before waiting.
+        Yields a function that waits, for seconds at most, until the removal is told, and
+        says whether it was. etcd has confirmed the watch by then, and tells of what is done
+        after that (etcd 3.5 manual, "etcd API", "Watch API"): look whether the key is there
+        before waiting. What was not done yet when one looked was not read with the
+        confirmation either, so the socket tells when there is something to read.
         """
         client = self._make_client()
         with contextlib.closing(client.session), contextlib.ExitStack() as stack:
@@ -152,12 +151,18 @@ class Gateway:
                 self._streams.add(number)
                 stack.callback(self._streams.discard, number)
                 messages = response.iter_content(None)  # the stream ends when it is dropped
-                first = json.loads(next(messages, b""))
-                if not first.get("result", {}).get("created"):
-                    raise Etcd3Exception(json.dumps(first.get("error", first)))
+                if not _told(messages).get("created"):
+                    raise Etcd3Exception("the watch was not confirmed")
             readable = select.poll()
             readable.register(number, select.POLLIN)
-            yield lambda seconds: bool(readable.poll(math.ceil(seconds * 1000)))
+
+            def told(seconds: float) -> bool:
+                if not readable.poll(math.ceil(seconds * 1000)):
+                    return False
+                with self._translated():
+                    return "events" in _told(messages)
+
+            yield told
 
     # -- connections --------------------------------------------------------------------
 
@@ -233,6 +238,15 @@ class Gateway:
             f"the connection to {where} failed ({type(error).__name__}); whether what was asked "
             "was done is unknown: check the URL, the TLS options, and that a server runs there"
         )
+
+
+def _told(messages: Iterator[bytes]) -> dict[str, Any]:
+    """Return the next message of a watch."""
+    message = json.loads(next(messages, b""))  # no message: the server ended the stream
+    result: dict[str, Any] = message.get("result", {})
+    if not result or result.get("canceled"):
+        raise Etcd3Exception(json.dumps(message.get("error", message)))
+    return result
 
 
 def _refusal(error: Exception) -> tuple[int, str] | None:
