@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import select
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,9 @@ _PORT = 2379
 # Codes of gRPC ("Status codes and their use in gRPC"), which the gateway passes on.
 _DEADLINE_EXCEEDED, _NOT_FOUND, _PERMISSION_DENIED = 4, 5, 7
 _UNAVAILABLE, _UNAUTHENTICATED = 14, 16
+
+_AUTHENTICATION = re.compile("auth|user name is empty")
+"""In messages about who may do what, where their code does not say so."""
 
 
 class LeaseLost(ToozConnectionError):
@@ -273,7 +277,7 @@ def _refused(where: str, code: int, message: str) -> ToozError:
         return ToozConnectionError(
             f"{where} is not ready ({message}); whether it did what was asked is unknown"
         )
-    if code in (_UNAUTHENTICATED, _PERMISSION_DENIED) or "auth" in message:
+    if code in (_UNAUTHENTICATED, _PERMISSION_DENIED) or _AUTHENTICATION.search(message):
         return ToozConnectionError(
             f"{where} does not permit that ({message}): check USER:PASS of the URL"
         )
