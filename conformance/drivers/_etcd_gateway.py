@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import select
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,9 @@ _PORT = 2379
 # Codes of gRPC ("Status codes and their use in gRPC"), which the gateway passes on.
 _DEADLINE_EXCEEDED, _NOT_FOUND, _PERMISSION_DENIED = 4, 5, 7
 _UNAVAILABLE, _UNAUTHENTICATED = 14, 16
+
+_AUTHENTICATION = re.compile("auth|user name is empty")
+"""In messages about who may do what, where their code does not say so."""
 
 
 class LeaseLost(ToozConnectionError):
@@ -128,12 +132,11 @@ class Gateway:
     def watching(self, key: str) -> Iterator[Callable[[float], bool]]:
         """Watch for the removal of a key, with a connection of its own.
 
-        Yields a function that waits, for seconds at most, until something was told since
-        the watch began, and says whether that is so. It may be wrong in saying so, not in
-        denying it: etcd has confirmed the watch by then, and what it tells is told later
-        (etcd 3.5 manual, "etcd API", "Watch API"), so none of it was read with the
-        confirmation. Only such removals count as were not there to be seen afterwards:
-        look whether the key is there before waiting.
+        Yields a function that waits, for seconds at most, until the removal is told, and
+        says whether it was. etcd has confirmed the watch by then, and tells of what is done
+        after that (etcd 3.5 manual, "etcd API", "Watch API"): look whether the key is there
+        before waiting. What was not done yet when one looked was not read with the
+        confirmation either, so the socket tells when there is something to read.
         """
         client = self._make_client()
         with contextlib.closing(client.session), contextlib.ExitStack() as stack:
@@ -152,12 +155,18 @@ class Gateway:
                 self._streams.add(number)
                 stack.callback(self._streams.discard, number)
                 messages = response.iter_content(None)  # the stream ends when it is dropped
-                first = json.loads(next(messages, b""))
-                if not first.get("result", {}).get("created"):
-                    raise Etcd3Exception(json.dumps(first.get("error", first)))
+                if not _told(messages).get("created"):
+                    raise Etcd3Exception("the watch was not confirmed")
             readable = select.poll()
             readable.register(number, select.POLLIN)
-            yield lambda seconds: bool(readable.poll(math.ceil(seconds * 1000)))
+
+            def told(seconds: float) -> bool:
+                if not readable.poll(math.ceil(seconds * 1000)):
+                    return False
+                with self._translated():
+                    return "events" in _told(messages)
+
+            yield told
 
     # -- connections --------------------------------------------------------------------
 
@@ -235,6 +244,15 @@ class Gateway:
         )
 
 
+def _told(messages: Iterator[bytes]) -> dict[str, Any]:
+    """Return the next message of a watch."""
+    message = json.loads(next(messages, b""))  # no message: the server ended the stream
+    result: dict[str, Any] = message.get("result", {})
+    if not result or result.get("canceled"):
+        raise Etcd3Exception(json.dumps(message.get("error", message)))
+    return result
+
+
 def _refusal(error: Exception) -> tuple[int, str] | None:
     """Return the code and the message with which etcd refused; None if it did not."""
     try:
@@ -259,7 +277,7 @@ def _refused(where: str, code: int, message: str) -> ToozError:
         return ToozConnectionError(
             f"{where} is not ready ({message}); whether it did what was asked is unknown"
         )
-    if code in (_UNAUTHENTICATED, _PERMISSION_DENIED) or "auth" in message:
+    if code in (_UNAUTHENTICATED, _PERMISSION_DENIED) or _AUTHENTICATION.search(message):
         return ToozConnectionError(
             f"{where} does not permit that ({message}): check USER:PASS of the URL"
         )

@@ -16,7 +16,7 @@ added, so that a lock object tells the truth:
 
 Exchanges with the server: 1 to acquire a free lock and 1 to release it, which is the least
 that can be; 1 to be refused. Where half of the lease's time is gone (nobody beats), one
-more to renew it. A waiter is handed the lock with the server's word and 1 exchange.
+more to renew it. A waiter gets the lock with the server's word that who held is gone.
 """
 
 from __future__ import annotations
@@ -183,7 +183,8 @@ class EtcdLock(Lock):
                         return queue
                     if grant.due and not self._session.renew(grant):
                         raise LeaseLost(f"the lease of a waiter for {self._name!r} has ended")
-                queue = self._look()
+                # Contenders come last only, so behind who held there is no need to look.
+                queue = queue[1:] if before == queue[0] else self._look()
         return queue
 
     def _look(self) -> list[str]:

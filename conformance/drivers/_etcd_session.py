@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from conformance.drivers._etcd_gateway import Gateway, LeaseLost
-from conformance.drivers._etcd_requests import delete, put
+from conformance.drivers._etcd_requests import delete, get, put
 from conformance.drivers.remote import Lease
 from conformance.errors import OperationTimedOut, ToozConnectionError, ToozError
 
@@ -100,8 +100,9 @@ class Session:
     # -- life ---------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Have the leases granted."""
+        """Have the leases granted, and see that the keys may be read, which takes more."""
         self._debts = {}
+        self.gateway.transact([], [get(self.root)])
         self._grants = {seconds: self._grant(seconds) for seconds in self._times}
 
     def close(self) -> None:

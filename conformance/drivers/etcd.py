@@ -160,14 +160,15 @@ class EtcdDriver(RemoteCoordinator):
 
     def _note_lease_loss(self, seconds: int, locks: list[bytes]) -> None:
         """Note what was lost with the lease of a time-out: only what has that time-out."""
-        joined, terms = self._joined, self._terms
-        groups = set(joined) if seconds == self._membership_time else set()
-        led = dict(terms) if seconds == self._leader_time else {}
-        if locks or groups or led:
-            self._joined, self._terms = groups, led
-            self._note_loss(locks)
-            self._joined = joined - groups
-            self._terms = {group: term for group, term in terms.items() if group not in led}
+        lost = [f"the lock {name!r}" for name in locks]
+        if seconds == self._membership_time:
+            lost += [f"the membership of group {group!r}" for group in sorted(self._joined)]
+            self._joined = set()
+        if seconds == self._leader_time:
+            lost += [f"the leadership of group {group!r}" for group in sorted(self._terms)]
+            self._terms = {}
+        if lost:
+            self._losses = [*(self._losses or ()), *lost]
 
     def _with_lease(self, seconds: int, call: Callable[[Grant], T]) -> T:
         """Make a call that binds something to a lease; once more if that has ended.
