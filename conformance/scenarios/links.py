@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
+import msgspec
+
 from conformance.characteristics import Characteristics
 from conformance.checkers import check_groups
 from conformance.checkers.losses import SEVERING
@@ -19,7 +21,17 @@ from conformance.verdict import Finding, Verdict
 from conformance.workload.plan import Step
 from conformance.workload.runner import Session
 
-__all__ = ["TIMEOUT", "Link", "groups", "insist", "locks", "promptness", "recovery", "told"]
+__all__ = [
+    "TIMEOUT",
+    "Link",
+    "Unsettled",
+    "groups",
+    "insist",
+    "locks",
+    "promptness",
+    "recovery",
+    "told",
+]
 
 TIMEOUT = 1.0
 """The driver's time-out, in seconds."""
@@ -29,6 +41,9 @@ _PROMPT = 5 * TIMEOUT
 
 It may have several things to ask, a time-out for each. No more than a client's patience,
 which ends later than that for certain."""
+
+_AGAIN_SECONDS = 0.05
+"""How long a client idles before it makes a call again that did not succeed."""
 
 _FAMILY = (None, "OperationTimedOut", "ToozConnectionError")
 """What a call may end in of which the server hears nothing."""
@@ -74,6 +89,10 @@ def _answered(operation: Operation) -> bool:
     return not operation.is_info
 
 
+class Unsettled(Exception):
+    """A call never came to a result to be content with: what comes next would tell no more."""
+
+
 def insist(
     session: Session,
     client: int,
@@ -84,13 +103,16 @@ def insist(
     """Have a client make a call until its result is one to be content with.
 
     :param seconds: how long at most
-    :returns: the last one
+    :raises Unsettled: it never was
     """
     end = time.monotonic() + seconds
-    while True:
-        operation = session.call(client, step)
-        if content(operation) or client in session.lost or time.monotonic() > end:
-            return operation
+    again = msgspec.structs.replace(step, pause=_AGAIN_SECONDS)
+    operation = session.call(client, step)
+    while not content(operation):
+        if client in session.lost or time.monotonic() > end:
+            raise Unsettled
+        operation = session.call(client, again)
+    return operation
 
 
 # -- judges -----------------------------------------------------------------------------

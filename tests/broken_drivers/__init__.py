@@ -1,13 +1,14 @@
 """Drivers broken on purpose, each in one way: what the scenarios must be able to see.
 
-Each is the file driver, its claims included, with one mistake that real drivers make. Run
+Each is the file driver, its claims included, with one mistake that real drivers make, or
+the driver of a small server where it is about links. Run
 one with ``--implementation=broken_drivers:NAME``, with this directory's parent in
 PYTHONPATH. ``BROKEN`` is the table of all of them, with the scenarios meant for each.
 """
 
 from __future__ import annotations
 
-from . import groups, leaders, leases, lives, locks, names, views, watches
+from . import groups, leaders, leases, links, lives, locks, names, views, watches
 from .broken import BROKEN, Broken
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "groups",
     "leaders",
     "leases",
+    "links",
     "lives",
     "locks",
     "names",

@@ -1,4 +1,4 @@
-"""What a broken driver is: a file driver with one mistake, and the scenario meant to see it.
+"""What a broken driver is: a driver with one mistake, and the scenario meant to see it.
 
 The mistakes themselves are in the other modules, by what they are about.
 """
@@ -11,8 +11,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
+from conformance.coordination import Coordinator
 from conformance.drivers.file import FileDriver
 from conformance.drivers.local import LocalLock, LocalOptions
+
+from .served import ServedDriver
 
 __all__ = ["BROKEN", "PROCESSES", "THREADS", "WINDOW", "Broken", "meant_for"]
 
@@ -33,12 +36,17 @@ class Broken:
     nothing wrong with it, which shows what the others add.
     """
 
-    driver: type[FileDriver]
+    driver: type[FileDriver] | type[ServedDriver]
     falsifies: Mapping[str, str]
     level: str
     spares: tuple[str, ...]
 
-    def __call__(self, url: str, member_id: bytes, **options: object) -> FileDriver:
+    @property
+    def is_served(self) -> bool:
+        """Whether it needs the server that ``served`` runs."""
+        return issubclass(self.driver, ServedDriver)
+
+    def __call__(self, url: str, member_id: bytes, **options: object) -> Coordinator:
         """Return a coordinator, not yet started."""
         parts = urlsplit(url)
         given = dict(parse_qsl(parts.query)) | options
@@ -52,13 +60,13 @@ BROKEN: dict[str, Broken] = {}
 
 def meant_for(
     falsifies: Mapping[str, str], level: str = "threads", spares: tuple[str, ...] = ()
-) -> Callable[[type[FileDriver] | type[LocalLock]], Broken]:
+) -> Callable[[type[FileDriver] | type[ServedDriver] | type[LocalLock]], Broken]:
     """Return a decorator that enters a driver, or a lock for a file driver, in the table.
 
     See :class:`Broken` for the parameters.
     """
 
-    def enter(kind: type[FileDriver] | type[LocalLock]) -> Broken:
+    def enter(kind: type[FileDriver] | type[ServedDriver] | type[LocalLock]) -> Broken:
         driver = _with_lock(kind) if issubclass(kind, LocalLock) else kind
         BROKEN[kind.__name__] = Broken(driver, falsifies, level, spares)
         return BROKEN[kind.__name__]

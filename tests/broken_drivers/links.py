@@ -1,0 +1,87 @@
+"""Links: what drivers make of silence, of replies that are lost, of broken connections."""
+
+from __future__ import annotations
+
+from conformance.coordination import Deadline, Lock
+
+from .broken import meant_for
+from .served import ServedDriver, ServedLock
+
+_SILENCE = "test_a_server_that_never_answers"
+_ACQUIRE = "test_a_lost_reply_to_an_acquire"
+_RELEASE = "test_a_lost_reply_to_a_release"
+_BREAK = "test_a_connection_that_breaks"
+
+
+@meant_for({}, spares=(_SILENCE, _ACQUIRE, _RELEASE, _BREAK))
+class Served(ServedDriver):
+    """Is not broken: what the others add is their own."""
+
+
+@meant_for({_SILENCE: "links"})
+class WaitsForEver(ServedDriver):
+    """Waits for an answer without end: a socket without a time-out, which is the default."""
+
+    def patience(self) -> float | None:
+        return None
+
+
+@meant_for({_SILENCE: "links"})
+class LetsErrorsThrough(ServedDriver):
+    """Leaves it to the caller to know what its sockets raise."""
+
+    def named(self, error: Exception) -> Exception:
+        return error
+
+
+@meant_for({_ACQUIRE: "links"})
+class ForgetsTheDoubtful(ServedDriver):
+    """Takes a lock for refused when the reply is lost, and its heart keeps it for ever."""
+
+    def give_back(self, name: bytes, own: str) -> None:
+        pass
+
+
+class _Credulous(ServedLock):
+    """A lock that takes its word for the server's, until a release has succeeded."""
+
+    def _acquire(self, deadline: Deadline, shared: bool) -> bool:
+        self._held = super()._acquire(deadline, shared)
+        return self._held
+
+    _held = False
+
+    def _release(self) -> bool:
+        released = self._ask("release")
+        self._held = False
+        return released
+
+    def _is_held(self) -> bool:
+        return self._held
+
+    def _is_still_owner(self) -> bool:
+        return self._held
+
+
+@meant_for({_RELEASE: "links", _BREAK: "links"})
+class BelievesItself(ServedDriver):
+    """Takes a lock for held until it hears otherwise, which it never asks for."""
+
+    def _make_lock(self, name: bytes) -> Lock:
+        return _Credulous(name, self)
+
+
+@meant_for({_BREAK: "links"})
+class KeepsADeadConnection(ServedDriver):
+    """Goes on using the connection that broke."""
+
+    def broke(self) -> None:
+        pass
+
+
+@meant_for({_BREAK: "links"})
+class LosesInSilence(ServedDriver):
+    """Begins another session without a word of what was lost with the former."""
+
+    def lost(self) -> None:
+        self._begin()
