@@ -1,9 +1,9 @@
 """The session with Consul that holds a coordinator's keys: kept, lost, replaced.
 
-What Consul promises of a session ("Internals", "Sessions" of Consul 1.8): it lasts for at
-least its TTL after it was made or renewed, and may last up to twice as long; in fact it
-lasts twice as long, and longer when the servers elect a leader meanwhile. With the
-behaviour ``delete``, the keys that it holds are removed with it, at the same moment.
+Consul does not end a session before its TTL has passed since it was made or renewed, and
+may take up to twice as long ("HTTP API", "Sessions" in the manual of Consul 1.8); as long as
+the servers keep their leader, it takes just that. With the behaviour ``delete``, the keys
+that a session holds are removed with it ("Internals", "Sessions").
 
 So a session counts here for its TTL from the sending of the last renewal. One that has run
 out by that measure is given up for good, even if the server turns out to have it still: it

@@ -318,12 +318,12 @@ class ConsulDriver(RemoteCoordinator):
     # -- leadership ---------------------------------------------------------------------
 
     def _campaign(self, group_id: bytes) -> object | None:
-        key = self._leader(group_id)
+        key, session = self._leader(group_id), self._sessions.current()
         # Looking first finds the term that a lost reply was about, and makes standing
         # again and again cheap.
         leading = self._client.get(key)
         if leading is not None:
-            if leading.session != self._sessions.current().identity:
+            if leading.session != session.identity:
                 return None
             self._sessions.forgive(key)
             return leading.create_index

@@ -229,6 +229,11 @@ def test_a_server_that_is_not_there_is_said_not_to_be(place: Place) -> None:
         place.start(url="consul://127.0.0.1:1")
 
 
+def test_a_server_that_does_not_speak_tls_is_said_not_to(place: Place) -> None:
+    with pytest.raises(ToozConnectionError, match=r"TLS.*check ssl"):
+        place.start(ssl=True, verify=False)
+
+
 def test_every_call_returns_when_the_server_falls_silent(place: Place, relay: Relay) -> None:
     coordinator = place.start(url=relay.url, timeout=0.4, ttl=10.0)
     held, other = coordinator.get_lock(LOCK), coordinator.get_lock(b"other")
