@@ -130,7 +130,6 @@ class MySQLDriver(RemoteCoordinator):
         Characteristics.SEQUENTIAL,
         Characteristics.CAUSAL,
         Characteristics.SERIALIZABLE,
-        Characteristics.SAME_VIEW_ACROSS_CLIENTS,
     )
     FEATURES = frozenset(Feature) - {Feature.SHARED_LOCKS}
     Options: ClassVar[type[MySQLOptions]] = MySQLOptions
