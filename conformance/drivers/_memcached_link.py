@@ -173,6 +173,7 @@ class Link:
         for client in [*self._idle, *self._used]:
             if client.sock is not None and client.sock.fileno() >= 0:
                 abandon_socket(client.sock.fileno())
+            client.close()
         self._reset()
 
     def read(self, keys: Iterable[str]) -> dict[str, Item]:

@@ -404,7 +404,7 @@ def _whole(seconds: float | None, options: MemcachedOptions) -> int:
 def _prefix(namespace: str) -> str:
     """Return what the keys of a namespace begin with; no two have the same."""
     quoted = quote(namespace, safe="")
-    return quoted if len(quoted) <= _LONGEST_NAMESPACE else f"%{digest(namespace.encode())}"
+    return quoted if len(quoted) <= _LONGEST_NAMESPACE else f"#{digest(namespace.encode())}"
 
 
 def _tls(options: MemcachedOptions) -> ssl.SSLContext | None:
