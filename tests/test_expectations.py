@@ -113,6 +113,15 @@ def test_an_expectation_that_is_not_met_fails_the_run(run_with, name, said) -> N
     assert said in run.stdout
 
 
+def test_what_fails_only_sometimes_may_hold(run_with, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    sometimes = tmp_path / "sometimes.toml"
+    sometimes.write_text(entry("test_some::test_holds", "file") + "sometimes = true\n")
+    run = run_with(arguments=("-k", "test_holds", f"--expectations={sometimes}"))
+    assert run.returncode == 0, run.stdout
+    run = run_with(arguments=("-k", "test_false", f"--expectations={sometimes}"))
+    assert "nothing that ran is this" in run.stdout
+
+
 def test_expectations_for_other_backends_wait_for_their_turn(run_with) -> None:  # type: ignore[no-untyped-def]
     run = run_with("test_holds", backend="redis", arguments=("-k", "holds"))
     assert run.returncode == 0, run.stdout
