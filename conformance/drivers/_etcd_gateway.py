@@ -120,11 +120,12 @@ class Gateway:
         """See that a client's requests bear a token, if the URL names a user."""
         if self._user is None:
             return
-        if self._token is None:
+        token = self._token
+        if token is None:
             wanted = {"name": self._user, "password": self._password or ""}
             answer = client.post(client.get_url("/auth/authenticate"), json=wanted)
-            self._token = answer["token"]
-        client.session.headers["Authorization"] = self._token
+            token = self._token = answer["token"]
+        client.session.headers["Authorization"] = token
 
     # -- being told ---------------------------------------------------------------------
 
