@@ -79,10 +79,6 @@ CREATE SCHEMA IF NOT EXISTS coordination_1;
 CREATE OR REPLACE FUNCTION pass_gate(gate integer) RETURNS void LANGUAGE sql VOLATILE AS $$
     SELECT pg_advisory_xact_lock(1953460090, gate)
 $$;
-CREATE OR REPLACE FUNCTION share_gate(gate integer) RETURNS void LANGUAGE sql VOLATILE AS $$
-    SELECT pg_advisory_xact_lock_shared(1953460090, gate)
-$$;
-
 -- The numbers of locks, sessions, stays and terms.
 CREATE SEQUENCE IF NOT EXISTS numbers AS bigint MINVALUE 8390047200591216640;
 
@@ -118,7 +114,7 @@ CREATE OR REPLACE FUNCTION try_lock(
     gate integer, wanted bytea, mine bigint[], turn bigint, OUT number bigint, OUT granted boolean)
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    PERFORM share_gate(gate);
+    PERFORM pg_advisory_xact_lock_shared(1953460090, gate);
     SELECT l.number INTO number FROM locks AS l WHERE l.key = wanted;
     IF NOT FOUND THEN
         INSERT INTO locks VALUES (wanted, nextval('numbers'))
@@ -140,7 +136,7 @@ RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     current boolean;
 BEGIN
-    PERFORM share_gate(gate);
+    PERFORM pg_advisory_xact_lock_shared(1953460090, gate);
     current := EXISTS (SELECT FROM locks WHERE key = wanted AND number = held);
     RETURN pg_advisory_unlock(held) AND current;
 END
