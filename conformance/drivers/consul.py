@@ -157,10 +157,9 @@ class ConsulDriver(RemoteCoordinator):
         self._tell_losses("the session with Consul")
         return self._ttl / 3
 
-    def _note_loss(self, locks: list[bytes]) -> None:
+    def _note_loss(self, locks: Iterable[bytes]) -> None:
         # A session that ran out unused, for want of heartbeats, is no loss to tell of.
-        if locks or self._joined or self._terms:
-            super()._note_loss(locks)
+        self._note_losses(locks, self._joined, self._terms)
 
     def _translate(self, error: Exception) -> ToozError | None:
         kind = type(error).__name__

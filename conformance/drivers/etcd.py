@@ -160,15 +160,9 @@ class EtcdDriver(RemoteCoordinator):
 
     def _note_lease_loss(self, seconds: int, locks: list[bytes]) -> None:
         """Note what was lost with the lease of a time-out: only what has that time-out."""
-        lost = [f"the lock {name!r}" for name in locks]
-        if seconds == self._membership_time:
-            lost += [f"the membership of group {group!r}" for group in sorted(self._joined)]
-            self._joined = set()
-        if seconds == self._leader_time:
-            lost += [f"the leadership of group {group!r}" for group in sorted(self._terms)]
-            self._terms = {}
-        if lost:
-            self._losses = [*(self._losses or ()), *lost]
+        joined = self._joined if seconds == self._membership_time else ()
+        led = self._terms if seconds == self._leader_time else ()
+        self._note_losses(locks, joined, led)
 
     def _with_lease(self, seconds: int, call: Callable[[Grant], T]) -> T:
         """Make a call that binds something to a lease; once more if that has ended.

@@ -153,7 +153,6 @@ class MemcachedDriver(RemoteCoordinator):
         """The groups joined, and the marks of their creations."""
         self._leaderships: dict[bytes, int] = {}
         """The groups led, and the terms."""
-        self._noting = threading.Lock()
         self._electing = threading.Lock()
 
     # -- life ---------------------------------------------------------------------------
@@ -202,11 +201,6 @@ class MemcachedDriver(RemoteCoordinator):
         self._tell_losses("something that was kept on memcached")
         shortest = min(self._membership_seconds, self._lock_seconds, self._leader_seconds)
         return lease(shortest).seconds / 3
-
-    def _note(self, what: str) -> None:
-        """Keep what was lost for the next heartbeat to tell."""
-        with self._noting:
-            self._losses = [*(self._losses or ()), what]
 
     def _translate(self, error: Exception) -> ToozError | None:
         kind = type(error).__name__
@@ -284,12 +278,7 @@ class MemcachedDriver(RemoteCoordinator):
                 return
             self._session = None
             lost, self._memberships = self._memberships, {}
-        for group_id in sorted(lost):
-            self._lose_membership(group_id)
-
-    def _lose_membership(self, group_id: bytes) -> None:
-        self._joined.discard(group_id)
-        self._note(f"the membership of group {group_id!r}")
+        self._note_losses(joined=lost)
 
     def _renew_session(self) -> None:
         """Renew the session, and see that the groups that were joined are there still.
@@ -311,7 +300,7 @@ class MemcachedDriver(RemoteCoordinator):
         for (group_id, mark), reply in zip(joined, found, strict=True):
             if b" f%d" % mark not in reply and self._memberships.get(group_id) == mark:
                 del self._memberships[group_id]
-                self._lose_membership(group_id)
+                self._note_losses(joined=[group_id])
 
     # -- leadership ---------------------------------------------------------------------
 
@@ -371,8 +360,7 @@ class MemcachedDriver(RemoteCoordinator):
         for (group_id, term), reply in zip(led, replies, strict=True):
             if reply != DONE and self._leaderships.get(group_id) == term:
                 del self._leaderships[group_id]
-                self._terms.pop(group_id, None)
-                self._note(f"the leadership of group {group_id!r}")
+                self._note_losses(led=[group_id])
 
     def _leader_key(self, group_id: bytes) -> str:
         return f"{self._prefix}:leader:{digest(group_id)}"
@@ -390,10 +378,9 @@ class MemcachedDriver(RemoteCoordinator):
         replies = self._link.ask(*(command for _, _, command in renewals))
         for (lock, hold, _), reply in zip(renewals, replies, strict=True):
             if lock.renewed(hold, reply, sent):
-                self._note(f"the lock {lock.name!r}")
+                self._note_losses([lock.name])
         lapsed, self._ledger.lapsed = self._ledger.lapsed, []
-        for name in lapsed:
-            self._note(f"the lock {name!r}")
+        self._note_losses(lapsed)
 
 
 def _whole(seconds: float | None, options: MemcachedOptions) -> int:

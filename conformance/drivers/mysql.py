@@ -197,7 +197,7 @@ class MySQLDriver(RemoteCoordinator):
         if was_main:
             self._note_loss(locks)
         else:
-            self._losses = [*(self._losses or ()), *(f"the lock {name!r}" for name in locks)]
+            self._note_losses(locks)
 
     def _ended(self) -> ToozConnectionError:
         """Return the error to raise when the token proved to be held no more."""

@@ -177,27 +177,14 @@ class RedisDriver(RemoteCoordinator):
             membership_timeout=self._membership_timeout,
         )
         lapsed += [claim for claim, kept in zip(claims, locks, strict=True) if not kept]
-        self._note(
+        self._note_losses(
             # What was given up meanwhile is not lost.
             [claim.name for claim in lapsed if session.holds.pop(claim.token, None)],
-            _dropped(self._led, terms, led),
             _dropped(self._stays, stays, joined),
+            _dropped(self._led, terms, led),
         )
         self._tell_losses("contact with Redis")
         return min(session.lock_timeout, self._leader_timeout, self._membership_timeout) / 3
-
-    def _note(self, locks: list[bytes], led: list[bytes], joined: list[bytes]) -> None:
-        """Keep what was lost, for a heartbeat to tell; each expires on its own."""
-        losses = [
-            *(f"the membership of group {group_id!r}" for group_id in sorted(joined)),
-            *(f"the leadership of group {group_id!r}" for group_id in sorted(led)),
-            *(f"the lock {name!r}" for name in sorted(locks)),
-        ]
-        if not losses:
-            return
-        self._losses = [*(self._losses or ()), *losses]
-        self._joined = self._joined - set(joined)
-        self._terms = {g: term for g, term in self._terms.items() if g not in led}
 
     def _translate(self, error: Exception) -> ToozError | None:
         kind = type(error).__name__

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import threading
 import time
+from collections.abc import Iterable
 from typing import Annotated
 from urllib.parse import SplitResult, unquote
 
@@ -45,30 +47,55 @@ class RemoteOptions(DriverOptions, frozen=True, kw_only=True):
 class RemoteCoordinator(Coordinator):
     """A coordinator that may lose what it has on a server, and says so once it has."""
 
-    _losses: list[str] | None = None
+    def __init__(self, member_id: bytes, url: SplitResult, options: DriverOptions) -> None:
+        super().__init__(member_id, url, options)
+        self._losses: list[str] | None = None
+        self._noting = threading.Lock()
 
-    def _note_loss(self, locks: list[bytes]) -> None:
+    def _note_loss(self, locks: Iterable[bytes]) -> None:
         """Keep what was lost with the connection or session, for a heartbeat to tell.
 
-        Memberships and leaderships are lost with it.
+        All memberships and leaderships are lost with it; and when nothing was held, the
+        heartbeat tells that.
 
         :param locks: the names of the locks that were lost
         """
-        self._losses = [
-            *(self._losses or ()),
-            *(f"the membership of group {group!r}" for group in sorted(self._joined)),
-            *(f"the leadership of group {group!r}" for group in sorted(self._terms)),
-            *(f"the lock {name!r}" for name in locks),
+        with self._noting:
+            self._losses = self._losses or []
+        self._note_losses(locks, self._joined, self._terms)
+
+    def _note_losses(
+        self,
+        locks: Iterable[bytes] = (),
+        joined: Iterable[bytes] = (),
+        led: Iterable[bytes] = (),
+    ) -> None:
+        """Keep what was lost one by one, for a heartbeat to tell.
+
+        :param locks: the names of locks
+        :param joined: the groups whose memberships were lost
+        :param led: the groups whose leaderships were lost
+        """
+        joined, led = set(joined), set(led)
+        lost = [
+            *(f"the membership of group {group!r}" for group in sorted(joined)),
+            *(f"the leadership of group {group!r}" for group in sorted(led)),
+            *(f"the lock {name!r}" for name in sorted(locks)),
         ]
-        # Replaced, not emptied: another thread may be going through them.
-        self._joined, self._terms = set(), {}
+        with self._noting:
+            if lost:
+                self._losses = [*(self._losses or ()), *lost]
+            # Replaced, not changed: another thread may be going through them.
+            self._joined = self._joined - joined
+            self._terms = {group: term for group, term in self._terms.items() if group not in led}
 
     def _tell_losses(self, what: str) -> None:
         """Raise ToozConnectionError, once, when something was lost since the last time.
 
         :param what: what was lost first, as in "the session with ZooKeeper"
         """
-        losses, self._losses = self._losses, None
+        with self._noting:
+            losses, self._losses = self._losses, None
         if losses is not None:
             raise ToozConnectionError(
                 f"{what} was lost, and with it "
