@@ -88,7 +88,7 @@ def until(condition: Callable[[], bool]) -> None:
 )
 def test_a_url_that_cannot_be_used_is_refused(wrong: str) -> None:
     """What is wrong is said when the coordinator is made, without the password."""
-    with pytest.raises(ValueError, match="mysql|takes") as refused:
+    with pytest.raises(ValueError, match=r"mysql|takes") as refused:
         get_coordinator(wrong, b"m")
     assert "verysecret" not in str(refused.value)
 
