@@ -34,6 +34,7 @@ from pymysql.constants import ER
 
 from conformance.drivers._mysql_link import Link, error_number
 from conformance.drivers._mysql_session import Session
+from conformance.errors import NotImplemented as NotImplementedHere
 from conformance.locking import Deadline, Lock, Owner
 
 __all__ = ["MySQLLock"]
@@ -77,7 +78,7 @@ class MySQLLock(Lock):
 
     def _acquire(self, deadline: Deadline, shared: bool) -> bool:
         if shared:
-            raise NotImplementedError("MySQL has no shared locks: use shared=False")
+            raise NotImplementedHere("MySQL has no shared locks: use shared=False")
         if self._try(self._session.main, 0):
             return True
         if deadline.expired:

@@ -57,7 +57,7 @@ class Session:
         """Connect, and let the token stand for this coordinator from now on."""
         with self._mutex:
             self._is_open = True
-            self._renew()
+        self._standing()
 
     def close(self) -> None:
         """Release everything and disconnect; wait for a silent server once at most."""
@@ -81,19 +81,12 @@ class Session:
 
         :raises ToozConnectionError: the session was closed
         """
-        with self._mutex:
-            self.bury()
-            if self._main is None:
-                self._renew()
-            assert self._main is not None
-            return self._main
+        return self._standing()[0]
 
     @property
     def token(self) -> str:
         """The name of the lock that stands for this coordinator; another after a loss."""
-        with self._mutex:
-            assert self.main
-            return self._token
+        return self._standing()[1]
 
     def bury(self) -> None:
         """Note what went with the connections that were lost, and forget them."""
@@ -161,10 +154,16 @@ class Session:
             self._links.remove(link)
         link.close(politely=False)
 
-    def _renew(self) -> None:
-        main, token = self._connect(), secrets.token_hex(32)
-        main.ask("SELECT GET_LOCK(%s, 0)", token)
-        self._main, self._token = main, token
+    def _standing(self) -> tuple[Link, str]:
+        """Return the main connection and its token, both new when the old was lost."""
+        with self._mutex:
+            self.bury()
+            main = self._main
+            if main is None:
+                main, self._token = self._connect(), secrets.token_hex(32)
+                main.ask("SELECT GET_LOCK(%s, 0)", self._token)
+                self._main = main
+            return main, self._token
 
     def _connect(self) -> Link:
         link = Link(self._server)
