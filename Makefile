@@ -6,11 +6,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 WORKERS ?= 2
 
-.PHONY: help demo test lint gate unit wheel lock clean
+.PHONY: help demo test lint gate servers unit lock clean
 
 help:
 	@echo "make demo   run the gate on the backends that need no server, write the report"
-	@echo "make test   run everything that the project tests"
+	@echo "make test   run everything that the project tests, on servers too where Docker is"
 	@echo "make lint   check formatting, style, types and the direction of imports"
 	@echo "make lock   renew requirements.txt from pyproject.toml"
 	@echo "make clean  remove the environment and what runs left"
@@ -30,7 +30,7 @@ demo: $(STAMP)
 	    --results=results/demo || status=$$?; \
 	  $(BIN)/conformance report results/demo --output results/report && exit $$status
 
-test: lint unit gate
+test: lint unit gate servers
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -40,6 +40,13 @@ lint: $(STAMP)
 
 gate: $(STAMP)
 	$(BIN)/pytest --backend=embedded -n $(WORKERS) -q --strict-claims
+
+servers: $(STAMP)
+	@names=$$($(BIN)/conformance backends --servers) && \
+	  if [ -n "$$names" ]; then \
+	    $(BIN)/pytest --backend=$$names -n $(WORKERS) -q --pyargs conformance.scenarios tests/servers; \
+	  fi
+	@$(BIN)/conformance backends --missing
 
 unit: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) tests

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from importlib import metadata
@@ -77,16 +78,38 @@ def show(evidence: Path) -> None:
 
 
 @main.command()
-def backends() -> None:
+@click.option("--servers", is_flag=True, help="Only name the servers that can run here.")
+@click.option("--missing", is_flag=True, help="Only say what cannot run here, and why.")
+def backends(servers: bool, missing: bool) -> None:
     """List the backends and drivers that are installed, and what keeps one from running."""
+    known = known_backends().values()
+    obstacles = {backend.name: backend.obstacle() for backend in known}
+    if servers:
+        basic = [b.name for b in known if not b.embedded and ":" not in b.name]
+        click.echo(",".join(name for name in basic if obstacles[name] is None))
+        return
+    if missing:
+        for name, obstacle in obstacles.items():
+            if obstacle is not None and ":" not in name:
+                click.echo(f"not run on {name}: {scenario_count()} scenarios; {obstacle}")
+        return
     click.echo("Backends, for pytest --backend=NAME:")
-    for backend in known_backends().values():
-        obstacle = backend.obstacle()
+    for backend in known:
+        obstacle = obstacles[backend.name]
         state = "can run here" if obstacle is None else f"cannot run here: {obstacle}"
         click.echo(f"  {backend.name:16} {backend.summary}; {state}")
     click.echo("Drivers, by URL scheme, and what they claim:")
     for scheme in sorted(entry.name for entry in metadata.entry_points(group=DRIVERS)):
         click.echo(f"  {scheme:12} {_driver(scheme)}")
+
+
+def scenario_count() -> int:
+    """Return how many scenarios there are for a driver that has all of the API."""
+    modules = Path(conformance.__file__).parent.joinpath("scenarios").glob("test_*.py")
+    return sum(len(_TEST.findall(module.read_text())) for module in modules)
+
+
+_TEST = re.compile(r"^def test_", re.MULTILINE)
 
 
 def _driver(scheme: str) -> str:

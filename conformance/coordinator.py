@@ -24,6 +24,7 @@ from urllib.parse import SplitResult
 
 import msgspec
 
+from conformance import errors
 from conformance.characteristics import Characteristics, Feature
 from conformance.errors import (
     GroupAlreadyExist,
@@ -574,6 +575,8 @@ class Coordinator(abc.ABC):
             yield
         except ToozError:
             raise
+        except NotImplementedError as error:
+            raise errors.NotImplemented(str(error)) from error
         except Exception as error:
             raise self._translate(error) or ToozError(
                 f"{operation} failed: {type(error).__name__}: {error}"

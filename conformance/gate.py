@@ -25,6 +25,7 @@ import conformance
 from conformance.backends import Backend, Launch, Server, choose
 from conformance.backends.engine import EngineFailed
 from conformance.characteristics import Characteristics
+from conformance.expectations import Expectation, load_expectations, refuted
 from conformance.implementations import Driver, describe
 from conformance.profiles import PROFILES, Profile
 from conformance.results import Benchmark, Environment, Run, ScenarioResult, Subject, save_run
@@ -75,6 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     path: list[str]
     servers: dict[str, tuple[str, str | None, str | None]] = {}
     drivers: dict[str, Driver] = {}
+    expectations: list[Expectation] = []
 
     @property
     def places(self) -> list[Place]:
@@ -121,6 +123,7 @@ class Gate:
         images: Sequence[str] = (),
         keep: bool = False,
         say: Callable[[str], None] = print,
+        expectations: Path | None = None,
     ) -> None:
         self._began = time.monotonic()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -129,6 +132,7 @@ class Gate:
         servers: dict[str, Server] = {}
         chosen_profile = _profile(profile)
         chosen: list[Backend] = []
+        expected = load_expectations(expectations) if expectations is not None else []
         if backend_url is not None:
             servers[_only_name(backends)] = Server(backend_url)
         else:
@@ -153,6 +157,7 @@ class Gate:
                 path=[entry for entry in sys.path if entry],
                 servers={n: (s.url, s.version, s.image) for n, s in servers.items()},
                 drivers={n: _driver(implementation, n, s.url) for n, s in servers.items()},
+                expectations=expected,
             )
         except BaseException:
             self.close()
@@ -168,6 +173,12 @@ class Gate:
                 return {name: started.result() for name, started in starting.items()}
             except EngineFailed as error:
                 raise BadSetting(str(error)) from error
+
+    @property
+    def refuted(self) -> list[str]:
+        """Which expectations the results contradict, a sentence for each."""
+        settings = self.settings
+        return refuted(settings.expectations, self.scenarios, settings.servers)
 
     def close(self) -> None:
         """Take the backends down, unless they are to be kept, and remove what was temporary."""
@@ -226,14 +237,17 @@ class Gate:
 def exit_status(scenarios: Sequence[ScenarioResult], strict: bool, claims: set[str]) -> int:
     """Return 0 when all claims that were run held, 1 when one was falsified, else 2.
 
+    What was expected not to hold counts as if it had.
+
     :param strict: a claim without a verdict of held counts as falsified
     :param claims: all that the drivers claim, for the strict view
     """
     claimed = [result for result in scenarios if result.claimed]
-    verdict = worst(result.verdict for result in claimed)
+    verdict = worst(result.verdict for result in claimed if not result.expected)
     if verdict in (Verdict.FALSIFIED, Verdict.ERROR):
         return 1
-    unproven = claims - {result.about for result in claimed if result.verdict is Verdict.HELD}
+    proven = {r.about for r in claimed if r.verdict is Verdict.HELD or r.expected}
+    unproven = claims - proven
     if strict and unproven:
         return 1
     exercised = {r.about for r in claimed if r.verdict is not Verdict.NOT_EXERCISED}

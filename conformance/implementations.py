@@ -2,7 +2,8 @@
 
 An implementation is a factory ``(url, member_id, **options) -> coordinator``. It is named
 by an entry point of the group ``conformance.implementations``, or as
-``package.module:factory``; ``reference`` is this project's own.
+``package.module:factory``; ``reference`` is this project's own. A coordinator that only
+adapts another class names that class as ``adapts``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ Factory = Callable[..., Coordinator]
 
 
 class Driver(msgspec.Struct, frozen=True):
-    """What a driver says of itself, without being started."""
+    """What a driver says of itself, without being started.
+
+    ``lacks`` are the methods, by the names of steps, that it does without although it has
+    the feature that they belong to.
+    """
 
     implementation: str
     version: str
@@ -36,6 +41,7 @@ class Driver(msgspec.Struct, frozen=True):
     features: frozenset[Feature]
     requires_beating: bool
     least_timeout: float = 0.0
+    lacks: frozenset[str] = frozenset()
 
 
 def find_factory(name: str) -> Factory:
@@ -67,7 +73,7 @@ def describe(implementation: str, url: str) -> Driver:
     :raises ValueError: no such implementation, or it has no driver for the URL
     """
     coordinator = find_factory(implementation)(url, b"asking")
-    kind = type(coordinator)
+    kind = getattr(coordinator, "adapts", type(coordinator))
     features: Iterable[Feature] = getattr(coordinator, "FEATURES", frozenset(Feature))
     return Driver(
         implementation=implementation,
@@ -77,6 +83,7 @@ def describe(implementation: str, url: str) -> Driver:
         features=frozenset(features),
         requires_beating=coordinator.requires_beating,
         least_timeout=getattr(coordinator, "least_timeout", 0.0),
+        lacks=getattr(coordinator, "lacks", frozenset()),
     )
 
 

@@ -19,6 +19,7 @@ import pytest
 from conformance.backends import UnknownBackend
 from conformance.backends.engine import RUN_LABEL
 from conformance.characteristics import Characteristics, Feature
+from conformance.expectations import BadExpectations, expected_because
 from conformance.gate import BadSetting, Gate, Settings, exit_status, redacted
 from conformance.profiles import PROFILES
 from conformance.reporting.terminal import benchmark_table, verdict_table
@@ -98,6 +99,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="a claim without a verdict of held is an error",
     )
+    group.addoption(
+        "--expectations",
+        metavar="FILE",
+        help="a TOML file of scenarios that are known not to hold, and why: they do not fail "
+        "the run, but those that hold after all do",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -151,8 +158,9 @@ def _open_gate(config: pytest.Config) -> None:
             images=option.image,
             keep=option.keep_backend,
             say=_say,
+            expectations=Path(option.expectations) if option.expectations else None,
         )
-    except (BadSetting, UnknownBackend) as error:
+    except (BadExpectations, BadSetting, UnknownBackend) as error:
         raise pytest.UsageError(str(error)) from error
     if option.keep_backend:
         for name, (url, _, _) in gate.settings.servers.items():
@@ -339,7 +347,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     result = _result(item, trial, error, time.monotonic() - began)
     report.user_properties.append((_RESULT, msgspec.json.encode(result).decode()))
     reason = f"{result.verdict.value}: {result.reason}"
-    if result.verdict is Verdict.FALSIFIED and not result.claimed:
+    if result.expected:
+        report.outcome = "skipped"
+        report.wasxfail = f"expected, {result.expected}; {reason}"
+    elif result.verdict is Verdict.FALSIFIED and not result.claimed:
         report.outcome = "skipped"
         report.wasxfail = f"not claimed, {reason}"
     elif result.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_EXERCISED):
@@ -376,6 +387,9 @@ def _result(
         seed=settings.seed,
         command=trial.command,
         evidence=[str(Path(path).relative_to(settings.run_directory)) for path in trial.evidence],
+        expected=expected_because(
+            settings.expectations, trial.scenario, trial.place.backend, verdict
+        ),
     )
 
 
@@ -412,7 +426,10 @@ def pytest_report_teststatus(
         return None
     for name, value in report.user_properties:
         if name == _RESULT:
-            verdict = msgspec.json.decode(str(value), type=ScenarioResult).verdict
+            result = msgspec.json.decode(str(value), type=ScenarioResult)
+            verdict = result.verdict
+            if result.expected:
+                return None
             if verdict is Verdict.INCONCLUSIVE:
                 return "inconclusive", "?", "INCONCLUSIVE"
             if verdict is Verdict.NOT_EXERCISED:
@@ -455,6 +472,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if exitstatus in ordinary and gate.scenarios:
         claims = {c.name for d in gate.settings.drivers.values() for c in d.claims}
         status = exit_status(gate.scenarios, gate.settings.strict_claims, claims)
+        if gate.refuted:
+            status = int(pytest.ExitCode.TESTS_FAILED)
         session.exitstatus = max(status, exitstatus) if exitstatus == 0 else exitstatus
     if gate.scenarios or gate.benchmarks:
         arguments = session.config.invocation_params.args
@@ -470,6 +489,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if gate.scenarios:
         terminalreporter.section("verdicts")
         terminalreporter.write_line(verdict_table(gate.subjects(), gate.scenarios, width))
+    if gate.refuted:
+        terminalreporter.section("expectations that were not met", red=True)
+        for complaint in gate.refuted:
+            terminalreporter.write_line(complaint)
     if gate.benchmarks:
         terminalreporter.section("benchmarks")
         terminalreporter.write_line(benchmark_table(gate.benchmarks, width))

@@ -67,7 +67,8 @@ class ScenarioResult(msgspec.Struct, frozen=True, kw_only=True):
 
     ``about`` is the characteristic's name, or that of a behaviour every driver owes
     (``contract``, ``watches`` …); ``claimed`` whether the driver claims it at this level.
-    ``evidence`` are paths relative to the run's directory.
+    ``evidence`` are paths relative to the run's directory. ``expected`` is why it was
+    expected not to hold, as the expectations file says; empty when it was not.
     """
 
     test: str
@@ -85,6 +86,7 @@ class ScenarioResult(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     command: str
     evidence: list[str] = []
+    expected: str = ""
 
 
 class Measure(msgspec.Struct, frozen=True, kw_only=True):

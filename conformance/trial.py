@@ -144,8 +144,11 @@ class Trial:
     def run(self, plan: Plan) -> History:
         """Carry out a plan, count it, and return its history.
 
+        Methods that the driver does without are not called.
+
         :raises Falsified: stopping the coordinators failed
         """
+        plan = plan.without(self.place.driver.lacks)
         return self.steer(plan, lambda session: _perform_all(session, plan))
 
     def steer(self, plan: Plan, steering: Callable[[Session], None]) -> History:

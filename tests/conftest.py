@@ -21,7 +21,8 @@ def run_pytest(tmp_path: Path) -> Pytest:
 
     def run(*arguments: str, timeout: float = 300.0) -> subprocess.CompletedProcess[str]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
-        environment["PYTHONPATH"] = str(Path(__file__).parent)
+        inherited = filter(None, [environment.get("PYTHONPATH")])
+        environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *inherited])
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
             cwd=tmp_path,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from conformance.backends.served import Service, served
+from urllib.parse import urlsplit
+
+from conformance.backends.served import Service, namespace, served
 
 __all__ = ["CONSUL"]
 
@@ -19,6 +21,18 @@ def _ask(host: str, port: int) -> str:
     return f"Consul {agent.json()['Config']['Version']}"
 
 
+def _residue(url: str) -> int:
+    """Count the keys."""
+    import requests
+
+    keys = f"http://{urlsplit(url).netloc}/v1/kv/{namespace(url)}/?keys"
+    answer = requests.get(keys, timeout=10)
+    if answer.status_code == requests.codes.not_found:
+        return 0
+    answer.raise_for_status()
+    return len(answer.json())
+
+
 CONSUL = served(
     Service(
         name="consul",
@@ -27,6 +41,7 @@ CONSUL = served(
         port=8500,
         url="consul://{host}:{port}",
         ask=_ask,
+        residue=_residue,
         client="consul",
     )
 )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
 
-from conformance.backends.served import Service, served
+from conformance.backends.served import Service, namespace, served
 
 __all__ = ["ETCD"]
 
@@ -19,6 +22,21 @@ def _ask(host: str, port: int) -> str:
     return f"etcd {version.json()['etcdserver']}"
 
 
+def _residue(url: str) -> int:
+    """Count the keys (etcd 3.5, "gRPC gateway": a range from a key to the one behind all)."""
+    import requests
+
+    prefix = f"{namespace(url)}/".encode()
+    wanted: Any = {
+        "key": b64encode(prefix).decode(),
+        "range_end": b64encode(prefix[:-1] + b"0").decode(),
+        "count_only": True,
+    }
+    answer = requests.post(f"http://{urlsplit(url).netloc}/v3/kv/range", json=wanted, timeout=10)
+    answer.raise_for_status()
+    return int(answer.json().get("count", 0))
+
+
 _ETCD = Service(
     name="etcd",
     summary="an etcd server",
@@ -26,6 +44,7 @@ _ETCD = Service(
     port=2379,
     url="etcd://{host}:{port}",
     ask=_ask,
+    residue=_residue,
     client="etcd3gw",
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from conformance.backends.served import Service, served
+from conformance.backends.served import Service, namespace, served
 
 __all__ = ["REDIS"]
 
@@ -18,6 +18,14 @@ def _ask(host: str, port: int) -> str:
     return f"{name} {found.get(f'{name}_version')}"
 
 
+def _residue(url: str) -> int:
+    """Count the keys."""
+    import redis
+
+    with redis.Redis.from_url(url.partition("?")[0], socket_timeout=10) as client:
+        return sum(1 for _ in client.scan_iter(match=f"{namespace(url)}:*", count=1000))
+
+
 _REDIS = Service(
     name="redis",
     summary="a Redis server",
@@ -25,6 +33,7 @@ _REDIS = Service(
     port=6379,
     url="redis://{host}:{port}",
     ask=_ask,
+    residue=_residue,
     client="redis",
 )
 

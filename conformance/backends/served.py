@@ -9,6 +9,7 @@ import importlib.util
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
 
 from conformance.backends import Backend, Launch, Server
 from conformance.backends.engine import (
@@ -21,7 +22,7 @@ from conformance.backends.engine import (
 )
 from conformance.backends.images import base_image, compose_directory, find_image, variable
 
-__all__ = ["Service", "served"]
+__all__ = ["Service", "namespace", "served"]
 
 _READY_SECONDS = 120.0
 """How long a server may take until it answers, on a busy machine."""
@@ -67,6 +68,11 @@ def served(service: Service) -> Backend:
         residue=service.residue,
         variants=service.variants,
     )
+
+
+def namespace(url: str) -> str:
+    """Return the namespace that a private URL names."""
+    return parse_qs(urlsplit(url).query)["namespace"][0]
 
 
 def _obstacle(service: Service) -> str | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import socket
 from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
 
-from conformance.backends.served import Service, served
+from conformance.backends.served import Service, namespace, served
 
 __all__ = ["ZOOKEEPER"]
 
@@ -22,6 +24,25 @@ def _ask(host: str, port: int) -> str:
     return f"ZooKeeper {found[1]}"
 
 
+def _residue(url: str) -> int:
+    """Count the nodes."""
+    from kazoo.client import KazooClient
+
+    client = KazooClient(hosts=urlsplit(url).netloc, timeout=10)
+    client.start(timeout=10)
+    try:
+        return _below(client, f"/{namespace(url)}")
+    finally:
+        client.stop()
+        client.close()
+
+
+def _below(client: Any, path: str) -> int:
+    if client.exists(path) is None:
+        return 0
+    return sum(1 + _below(client, f"{path}/{child}") for child in client.get_children(path))
+
+
 _ZOOKEEPER = Service(
     name="zookeeper",
     summary="an Apache ZooKeeper server",
@@ -29,6 +50,7 @@ _ZOOKEEPER = Service(
     port=2181,
     url="zookeeper://{host}:{port}",
     ask=_ask,
+    residue=_residue,
     client="kazoo",
 )
 

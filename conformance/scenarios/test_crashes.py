@@ -14,7 +14,7 @@ from conformance.history import History, Operation, lane
 from conformance.scenarios import judges
 from conformance.trial import Judge, Least, Trial
 from conformance.verdict import Finding, Verdict
-from conformance.workload.plan import Phase, Plan, PlannedFault, Step
+from conformance.workload.plan import Phase, Plan, PlannedFault, Step, long_after
 from conformance.workload.strategies import (
     GROUPS,
     LOCKS,
@@ -33,8 +33,8 @@ _BUSY = 50
 """How many times a script is repeated, so that a kill hits it somewhere inside."""
 
 
-_TIMEOUT = 3.0
-"""The driver's time-out, in seconds: where a hold lasts that long, survivors outwait it."""
+_TIMEOUT = 2.0
+"""The driver's time-out, in seconds: long for one exchange with a server, short to outwait."""
 
 
 def _trials(trial: Trial) -> int:
@@ -56,9 +56,14 @@ def _moments() -> SearchStrategy[float]:
     return st.integers(20, 500).map(lambda number: number / 10_000)
 
 
-def _take(lock: bytes) -> list[Step]:
+def _timeout(trial: Trial) -> float:
+    """Return the driver's time-out: where a hold lasts that long, survivors outwait it."""
+    return max(_TIMEOUT, trial.place.driver.least_timeout)
+
+
+def _take(trial: Trial, lock: bytes) -> list[Step]:
     """Return how a survivor takes a lock and gives it back."""
-    return [Step("acquire", lock, {"blocking": 2 * _TIMEOUT}), Step("release", lock)]
+    return [Step("acquire", lock, {"blocking": long_after(_timeout(trial))}), Step("release", lock)]
 
 
 def _recovered(trial: Trial, judge: Judge) -> Judge:
@@ -107,18 +112,18 @@ def test_a_killed_contender_harms_no_lock(trial: Trial) -> None:
         crowd = draw(_crowds())
         scripts = {client: draw(exclusive_cycles(trial.profile.steps)) for client in crowd}
         name = draw(st.sampled_from(LOCKS))
-        scripts = {client: script + _take(name) for client, script in scripts.items()}
+        scripts = {client: script + _take(trial, name) for client, script in scripts.items()}
         holding = [Step("acquire", name), Step("idle", b"", {"seconds": 1.0})]
         scripts[0] = draw(st.sampled_from([holding, holding, scripts[0] * _BUSY]))
-        after = [*_take(LOCKS[0]), *_take(LOCKS[1])]
+        after = [*_take(trial, LOCKS[0]), *_take(trial, LOCKS[1])]
         return Plan(
             crowd,
             [
                 Phase(scripts, [PlannedFault("kill", 0, at=draw(_moments()))]),
                 Phase({client: after for client in crowd if client}),
             ],
-            options={"timeout": _TIMEOUT},
-            patience=5 * _TIMEOUT,
+            options={"timeout": _timeout(trial)},
+            patience=5 * long_after(_timeout(trial)),
         )
 
     trial.explore(
@@ -151,9 +156,9 @@ def test_a_killed_waiter_is_not_waited_for(trial: Trial) -> None:
                     kills,
                 ),
                 Phase({0: [Step("release", LOCK)]}),
-                Phase({1: _take(LOCK)}),
+                Phase({1: _take(trial, LOCK)}),
             ],
-            options={"timeout": _TIMEOUT},
+            options={"timeout": _timeout(trial)},
         )
 
     trial.explore(

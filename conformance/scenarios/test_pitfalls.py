@@ -11,7 +11,7 @@ from conformance.history import History
 from conformance.scenarios import judges
 from conformance.trial import Least, Trial
 from conformance.verdict import Finding, Verdict
-from conformance.workload.plan import Phase, Plan, PlannedFault, Step
+from conformance.workload.plan import Phase, Plan, PlannedFault, Step, long_after
 
 pytestmark = pytest.mark.scenario("truth after loss")
 
@@ -72,15 +72,18 @@ def test_a_forked_child_does_not_hold(trial: Trial) -> None:
 @pytest.mark.scenario("fork", needs=(Feature.LOCKS,), levels=("processes",))
 def test_a_forked_child_does_not_keep_a_dead_parents_lock(trial: Trial) -> None:
     """A holder that is killed frees its lock even while a child that it forked lives on."""
+    timeout = max(2.0, trial.place.driver.least_timeout)
+    wait = long_after(timeout)
     plan = Plan(
         {0: 0, 1: 1},
         [
-            Phase({0: [Step("acquire", LOCK), Step("fork", LOCK, {"linger": 6.0})]}),
+            Phase({0: [Step("acquire", LOCK), Step("fork", LOCK, {"linger": wait + 2})]}),
             Phase(
-                {1: [Step("acquire", LOCK, {"blocking": 4.0}), Step("release", LOCK)]},
+                {1: [Step("acquire", LOCK, {"blocking": wait}), Step("release", LOCK)]},
                 [PlannedFault("kill", 0, at=0.02)],
             ),
         ],
+        options={"timeout": timeout},
     )
     history = trial.run(plan)
     trial.judge(history, judges.all_of(judges.locks, _survivor_got_it), plan)

@@ -17,7 +17,7 @@ from conformance.history import History
 from conformance.scenarios import judges
 from conformance.trial import Inconclusive, Least, Trial
 from conformance.verdict import Finding, Verdict
-from conformance.workload.plan import Phase, Plan, PlannedFault, Step
+from conformance.workload.plan import Phase, Plan, PlannedFault, Step, long_after
 from conformance.workload.strategies import GROUPS
 
 pytestmark = pytest.mark.scenario(Characteristics.NON_TIMEOUT_BASED, needs=(Feature.LOCKS,))
@@ -25,8 +25,9 @@ pytestmark = pytest.mark.scenario(Characteristics.NON_TIMEOUT_BASED, needs=(Feat
 LOCK = b"lock-a"
 GROUP = GROUPS[0]
 
-_TIMEOUTS = (0.3, 0.6)
-"""The settings of the driver's time-outs at which a holder is paused, in seconds."""
+_TIMEOUTS = (0.5, 1.0)
+"""The settings of the driver's time-outs at which a holder is paused, in seconds; longer
+where the driver and its server cannot keep so short ones."""
 
 _PAUSE = 3.0
 """How long a holder is paused, in time-outs."""
@@ -55,13 +56,18 @@ def _silenced(trial: Trial, options: dict[str, Any], alone: list[Step]) -> tuple
 def _paused(trial: Trial, hold: list[Step], alone: list[Step], after: list[Step]) -> Any:
     @st.composite
     def plan(draw: st.DrawFn) -> Plan:
-        options = {"timeout": draw(st.sampled_from(_TIMEOUTS))}
+        options = {"timeout": draw(st.sampled_from(_timeouts(trial)))}
         silence, heart = _silenced(trial, options, alone)
         look = Phase({1: alone[:1]})  # an order that puts the silence before the hold is none
         phases = [Phase({0: hold}), look, silence, Phase({0: after}), look]
         return Plan({0: 0, 1: 1}, phases, options=options, heart=heart)
 
     return plan()
+
+
+def _timeouts(trial: Trial) -> list[float]:
+    least = trial.place.driver.least_timeout
+    return sorted({max(timeout, least) for timeout in _TIMEOUTS})
 
 
 def _trials(trial: Trial) -> int:
@@ -130,7 +136,7 @@ def test_a_dead_holders_lock_is_free_at_once(trial: Trial) -> None:
     _compare_recoveries(
         trial,
         [Step("acquire", LOCK, {"blocking": False})],
-        lambda timeout: [Step("acquire", LOCK, {"blocking": _long_after(timeout)})],
+        lambda timeout: [Step("acquire", LOCK, {"blocking": long_after(timeout)})],
     )
 
 
@@ -160,12 +166,7 @@ def test_a_dead_member_is_gone_at_once(trial: Trial) -> None:
 
 def _until(timeout: float, name: str) -> list[Step]:
     """Return a call that is made until it succeeds, or until well after a time-out."""
-    return [Step("until", GROUP, {"name": name, "seconds": _long_after(timeout)})]
-
-
-def _long_after(timeout: float) -> float:
-    """Return the seconds after which what rests on a time-out has happened."""
-    return 2 * timeout + 2
+    return [Step("until", GROUP, {"name": name, "seconds": long_after(timeout)})]
 
 
 def _compare_recoveries(trial: Trial, hold: list[Step], want: Any) -> None:
@@ -188,7 +189,7 @@ def _compare_recoveries(trial: Trial, hold: list[Step], want: Any) -> None:
             trial.require(
                 recovery is not None,
                 "recovery",
-                f"what a killed client held was not free {_long_after(timeout):g} s later, at "
+                f"what a killed client held was not free {long_after(timeout):g} s later, at "
                 f"a time-out of {timeout:g} s",
                 history,
                 plan,

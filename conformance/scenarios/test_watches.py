@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import strategies as st
 
-from conformance.characteristics import Feature
+from conformance.characteristics import Characteristics, Feature
 from conformance.checkers.watches import check_watches
 from conformance.history import History
 from conformance.scenarios import judges
 from conformance.trial import Least, Trial
 from conformance.verdict import Finding, Verdict
-from conformance.workload.plan import Phase, Plan, PlannedFault, Step
+from conformance.workload.plan import Phase, Plan, PlannedFault, Step, long_after
 from conformance.workload.strategies import GROUPS
 
 pytestmark = pytest.mark.scenario("watches", needs=(Feature.GROUPS, Feature.WATCHES))
@@ -95,11 +95,15 @@ def test_looking_while_members_come_and_go_is_consistent(trial: Trial) -> None:
 @pytest.mark.scenario("watches", needs=(Feature.GROUPS, Feature.WATCHES), levels=("processes",))
 def test_a_killed_member_is_reported_as_left(trial: Trial) -> None:
     """A watcher hears that a member left that was killed, and of one that stopped."""
+    driver = trial.place.driver
+    timeout = max(1.0, driver.least_timeout)
+    at_once = Characteristics.NON_TIMEOUT_BASED in driver.claims
 
     @st.composite
     def losing(draw: st.DrawFn) -> Plan:
         join = [Step("join_group", GROUP, {"capabilities": "here"})]
-        idle = Step("idle", b"", {"seconds": 0.05 + draw(st.floats(0, 0.02))})
+        wait = 0.05 if at_once else long_after(timeout)
+        idle = Step("idle", b"", {"seconds": wait + draw(st.floats(0, 0.02))})
         return Plan(
             {0: 0, 1: 1, 2: 2},
             [
@@ -110,6 +114,7 @@ def test_a_killed_member_is_reported_as_left(trial: Trial) -> None:
                 Phase({2: [Step("stop")]}),
                 Phase({0: [idle, _RUN]}),
             ],
+            options={"timeout": timeout},
         )
 
     def judge(history: History) -> Finding:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 import msgspec
 
 from conformance.history import brief
 
-__all__ = ["PATIENCE", "Phase", "Plan", "PlannedFault", "Step", "describe"]
+__all__ = ["PATIENCE", "Phase", "Plan", "PlannedFault", "Step", "describe", "long_after"]
 
 PATIENCE = 5.0
 """Seconds that a client waits for the result of a group or member call."""
@@ -79,6 +80,20 @@ class Plan(msgspec.Struct, frozen=True):
         """Return the name under which a coordinator joins groups."""
         return self.members.get(coordinator, f"m{coordinator}".encode())
 
+    def without(self, names: Set[str]) -> Plan:
+        """Return the plan without the calls of these names."""
+        phases = [
+            msgspec.structs.replace(
+                phase,
+                steps={
+                    client: [step for step in steps if step.name not in names]
+                    for client, steps in phase.steps.items()
+                },
+            )
+            for phase in self.phases
+        ]
+        return msgspec.structs.replace(self, phases=phases)
+
     @property
     def size(self) -> int:
         """How many steps there are in all."""
@@ -88,6 +103,15 @@ class Plan(msgspec.Struct, frozen=True):
     def key(self) -> bytes:
         """The plan as bytes: equal for equal plans."""
         return msgspec.msgpack.encode(self)
+
+
+def long_after(timeout: float) -> float:
+    """Return the seconds after which what rests on a driver's time-out has happened.
+
+    Servers end what expires late, but none later than at twice the time (Consul 1.8,
+    "Sessions": up to double the TTL).
+    """
+    return 2 * timeout + 2
 
 
 def describe(plan: Plan) -> str:

@@ -12,4 +12,5 @@ export ZOOCFGDIR=/conf ZOO_LOG_DIR=/tmp PATH=/usr/share/zookeeper/bin:$PATH
   echo "4lw.commands.whitelist=${ZOO_4LW_COMMANDS_WHITELIST:-srvr}"
   printf '%s\n' ${ZOO_CFG_EXTRA:-}
 } > /conf/zoo.cfg
+cp /conf/zoo.cfg /etc/zookeeper/conf/zoo.cfg # Debian's zkServer.sh reads that one
 exec "$@"

@@ -1,0 +1,285 @@
+"""The HTTP API of Consul, as far as the driver needs it, on python-consul's client.
+
+Everything is read in the mode ``consistent``, in which the leader asks a majority whether
+it still leads before it answers: one more round trip between the servers, and no answer is
+from the past (Consul 1.8, "HTTP API", "Consistency Modes"). All that changes is changed by
+transactions: all of their operations are carried out, at one moment, or none is ("HTTP
+API", "Transactions").
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+import weakref
+from typing import Any, NamedTuple
+
+import msgspec
+import requests
+from consul import std
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import InsecureRequestWarning
+
+from conformance.drivers.remote import abandon_socket
+from conformance.errors import ToozConnectionError, ToozError
+
+__all__ = ["Client", "Entry", "Operation", "Refused", "TooLarge", "Verification"]
+
+_LARGEST_REQUEST = 524_288
+"""Bytes of a transaction that a server takes, where its ``txn_max_req_len`` and
+``kv_max_value_size`` are as they come (Consul 1.8, "Agent", "Configuration", "limits"). It
+answers a larger one before it has read it, which here would be a broken connection."""
+
+_KEPT_CONNECTIONS = 128
+"""Up to how many idle connections are kept; an agent takes 200 of one address by default
+(Consul 1.8, "Agent", "Configuration", ``http_max_conns_per_client``)."""
+
+
+class Entry(msgspec.Struct, frozen=True, rename="pascal"):
+    """A key and what is known of it, as of one moment.
+
+    ``create_index`` is the number, in the order of all changes, of the one that made it.
+    """
+
+    key: str
+    create_index: int
+    modify_index: int
+    value: bytes | None = None
+    session: str | None = None
+
+    @property
+    def data(self) -> bytes:
+        """What is stored: JSON says null for nothing."""
+        return self.value or b""
+
+
+class Operation(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True):
+    """One operation of a transaction; the verbs are those of "Transactions"."""
+
+    verb: str
+    key: str
+    value: bytes | None = None
+    session: str | None = None
+    index: int | None = None
+    flags: int | None = None
+
+
+class Refused(Exception):
+    """A transaction was not carried out, because of one of its operations.
+
+    :param position: which one it was, counted from 0
+    :param reason: the server's words
+    """
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(f"Consul refused operation {position} of a transaction: {reason}")
+        self.position = position
+        self.lost_session = reason.startswith("invalid session")
+        """Whether it was because the session that was to hold a key is no more."""
+
+
+class TooLarge(ToozError):
+    """What was to be stored is more than Consul takes."""
+
+
+class Verification(NamedTuple):
+    """How TLS is used: whether at all, against which authorities, with which certificate."""
+
+    tls: bool
+    authorities: bool | str
+    certificate: str | tuple[str, str] | None
+
+
+class Client(std.HTTPClient):  # type: ignore[misc] # python-consul has no types
+    """A client of one agent; any number of threads may use it.
+
+    python-consul's own calls wait for ever, put the ACL token into URLs, and take the
+    address from the environment; so only its way of speaking HTTP is used.
+
+    :param host: where the agent runs
+    :param port: its port
+    :param verification: how TLS is used
+    :param token: the ACL token, if any
+    :param timeout: seconds for which each answer is waited for
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        verification: Verification,
+        token: str | None,
+        timeout: float,
+    ) -> None:
+        super().__init__(
+            f"[{host}]" if ":" in host else host,
+            port,
+            "https" if verification.tls else "http",
+            verification.authorities,
+            verification.certificate,
+        )
+        self._timeout = timeout
+        self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._mutex = threading.Lock()
+        self.answering = True
+        """Whether the last exchange brought an answer."""
+        if verification.tls and not verification.authorities:
+            # Whoever asks for no verification need not be told at each request.
+            warnings.filterwarnings("ignore", category=InsecureRequestWarning)
+        self.session.trust_env = False  # no proxies, and no passwords out of ~/.netrc
+        self.session.headers["Accept-Encoding"] = "identity"
+        if token is not None:
+            self.session.headers["X-Consul-Token"] = token
+        adapter = requests.adapters.HTTPAdapter(
+            pool_connections=1, pool_maxsize=_KEPT_CONNECTIONS, max_retries=0
+        )
+        adapter.poolmanager.pool_classes_by_scheme = {
+            "http": self._noting(HTTPConnectionPool),
+            "https": self._noting(HTTPSConnectionPool),
+        }
+        self.session.mount(f"{self.scheme}://", adapter)
+
+    def close(self) -> None:
+        """Close the connections; the next request makes others."""
+        self.session.close()
+        self.answering = True
+
+    def disown(self) -> None:
+        """In a forked child: see that nothing here touches the parent's connections."""
+        for connection in list(self._connections):
+            if connection.sock is not None:
+                abandon_socket(connection.sock.fileno())
+
+    # -- keys ---------------------------------------------------------------------------
+
+    def change(self, *operations: Operation) -> list[Entry]:
+        """Carry out a transaction; return the keys that its operations made, set and got.
+
+        :raises Refused: nothing was changed
+        :raises TooLarge: it is more than the server takes; nothing was changed
+        """
+        body = msgspec.json.encode([{"KV": operation} for operation in operations])
+        if len(body) > _LARGEST_REQUEST:
+            raise TooLarge(
+                f"storing this takes a request of {len(body)} bytes: Consul takes at most "
+                f"{_LARGEST_REQUEST}, which is about 390,000 bytes of data"
+            )
+        # The mode counts only where nothing is changed; all else goes through the leader.
+        response = self._ask("PUT", "/v1/txn", {"consistent": ""}, body, accepted=(200, 409))
+        outcome = msgspec.json.decode(response.text, type=_Outcome)
+        if outcome.errors:
+            first = min(outcome.errors, key=lambda error: error.op_index)
+            raise Refused(first.op_index, first.what)
+        return [result.kv for result in outcome.results or ()]
+
+    def get(self, key: str) -> Entry | None:
+        """Return a key, None when it is not there."""
+        return next(iter(self._read(key, {})), None)
+
+    def below(self, prefix: str) -> list[Entry]:
+        """Return the keys that begin with a prefix, as of one moment."""
+        return self._read(prefix, {"recurse": ""})
+
+    def is_gone(self, entry: Entry, seconds: float) -> bool:
+        """Wait until a key is removed, or changed, or the time is over; say if it is gone.
+
+        Consul answers when the key's index has passed the one given (Consul 1.8, "HTTP
+        API", "Blocking Queries"), and up to a sixteenth later than it was told to wait.
+        """
+        wait = {"index": entry.modify_index, "wait": duration(seconds)}
+        return not self._read(entry.key, wait, patience=seconds * 17 / 16)
+
+    def _read(self, key: str, how: dict[str, Any], patience: float = 0.0) -> list[Entry]:
+        response = self._ask(
+            "GET",
+            f"/v1/kv/{key}",
+            {"consistent": "", **how},
+            patience=patience,
+            accepted=(200, 404),
+        )
+        if response.status_code == 404:
+            return []
+        return msgspec.json.decode(response.text, type=list[Entry])
+
+    # -- sessions -----------------------------------------------------------------------
+
+    def put(self, path: str, body: bytes = b"", accepted: tuple[int, ...] = (200,)) -> Any:
+        """Send a PUT request; return the response, whose status is one of the accepted."""
+        return self._ask("PUT", path, {}, body, accepted=accepted)
+
+    # -- exchanges ----------------------------------------------------------------------
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        parameters: dict[str, Any],
+        body: bytes = b"",
+        *,
+        patience: float = 0.0,
+        accepted: tuple[int, ...],
+    ) -> requests.Response:
+        try:
+            response: requests.Response = self.session.request(
+                method,
+                self.uri(path, parameters),
+                data=body or None,
+                timeout=(self._timeout, self._timeout + patience),
+                verify=self.verify,
+                cert=self.cert,
+                allow_redirects=False,
+            )
+        except requests.RequestException:
+            self.answering = False
+            raise
+        self.answering = True
+        response.encoding = "utf-8"
+        if response.status_code not in accepted:
+            raise _error(response.status_code, response.text.strip()[:500])
+        return response
+
+    def _noting(self, kind: type[Any]) -> type[Any]:
+        """Return a kind of connection pool that notes the connections it makes."""
+        connections, mutex = self._connections, self._mutex
+
+        class Noting(kind):  # type: ignore[misc] # one of urllib3's two
+            def _new_conn(self) -> Any:
+                connection = super()._new_conn()
+                with mutex:
+                    connections.add(connection)
+                return connection
+
+        return Noting
+
+
+class _Result(msgspec.Struct, rename={"kv": "KV"}):
+    kv: Entry
+
+
+class _Error(msgspec.Struct, rename="pascal"):
+    op_index: int
+    what: str
+
+
+class _Outcome(msgspec.Struct, rename="pascal"):
+    results: list[_Result] | None = None
+    errors: list[_Error] | None = None
+
+
+def duration(seconds: float) -> str:
+    """Return a time as the API takes it: at least a millisecond, for 0 means the default."""
+    return f"{max(1, round(seconds * 1000))}ms"
+
+
+def _error(status: int, words: str) -> ToozError:
+    """Return what an answer with an error's status means."""
+    if status in (401, 403):
+        return ToozError(
+            f"Consul does not permit that ({status}: {words}): give an acl_token that may "
+            "write the keys of the namespace and sessions"
+        )
+    if status >= 500 or status == 429:
+        return ToozConnectionError(
+            f"Consul could not answer ({status}: {words}); whether it did what was asked is unknown"
+        )
+    return ToozError(f"Consul refused a request ({status}: {words})")

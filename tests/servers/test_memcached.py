@@ -1,0 +1,468 @@
+"""What the scenarios do not reach of the memcached driver: losses, restarts and expiry."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from pymemcache.client.base import Client
+
+from conformance.coordination import (
+    Coordinator,
+    GroupNotEmpty,
+    MemberAlreadyExist,
+    MemberNotJoined,
+    OperationTimedOut,
+    SerializationError,
+    ToozConnectionError,
+    ToozError,
+    get_coordinator,
+)
+
+BACKEND = "memcached"
+
+Make = Callable[..., Coordinator]
+
+
+@pytest.fixture
+def namespace() -> str:
+    return f"test {os.urandom(6).hex()}"
+
+
+@pytest.fixture
+def make(url: str, namespace: str) -> Iterator[Make]:
+    """Make coordinators that are started, and stop them in the end."""
+    made: list[Coordinator] = []
+
+    def start(member: bytes = b"m0", at: str = url, **options: Any) -> Coordinator:
+        coordinator = get_coordinator(at, member, **{"namespace": namespace, **options})
+        coordinator.start()
+        made.append(coordinator)
+        return coordinator
+
+    yield start
+    for coordinator in made:
+        if coordinator.is_started:
+            coordinator.stop()
+
+
+@pytest.fixture
+def server(url: str) -> Iterator[Client]:
+    """A client that does what the driver would not."""
+    split = urlsplit(url)
+    client = Client((split.hostname, split.port), default_noreply=False, timeout=5)
+    yield client
+    client.close()
+
+
+class Proxy:
+    """Passes everything on, until told to lose replies."""
+
+    def __init__(self, url: str) -> None:
+        split = urlsplit(url)
+        self._server = (split.hostname or "", split.port or 0)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"memcached://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.mode = "pass"
+        """Or ``silent``: requests arrive, replies do not; or ``cut``: once one request
+        arrived, its connection ends."""
+        self.connections: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            far = socket.create_connection(self._server)
+            self.connections.append(near)
+            threading.Thread(target=self._forth, args=(near, far), daemon=True).start()
+            threading.Thread(target=self._back, args=(near, far), daemon=True).start()
+
+    def _forth(self, near: socket.socket, far: socket.socket) -> None:
+        try:
+            while data := near.recv(65536):
+                far.sendall(data)
+        except OSError:
+            pass
+        finally:
+            far.close()
+
+    def _back(self, near: socket.socket, far: socket.socket) -> None:
+        try:
+            while data := far.recv(65536):
+                if self.mode == "cut":
+                    self.mode = "pass"
+                    near.shutdown(socket.SHUT_RDWR)
+                    return
+                if self.mode == "pass":
+                    near.sendall(data)
+        except OSError:
+            pass
+
+    def kill_all(self) -> None:
+        for connection in self.connections:
+            connection.shutdown(socket.SHUT_RDWR)
+        self.connections.clear()
+
+    def close(self) -> None:
+        self._listener.close()
+        for connection in self.connections:
+            connection.close()
+
+
+@pytest.fixture
+def proxy(url: str) -> Iterator[Proxy]:
+    made = Proxy(url)
+    yield made
+    made.close()
+
+
+def session_key(coordinator: Any) -> str:
+    key: str = coordinator._groups.session_key(coordinator._session)
+    return key
+
+
+# -- URLs and options -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["u:hidden@h", "h/path", "h:99999", "h:port"])
+def test_a_url_that_is_none_is_refused(where: str) -> None:
+    with pytest.raises(ValueError, match=r"memcached://.*HOST") as refused:
+        get_coordinator(f"memcached://{where}", b"m")
+    assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["timeout=0", "lock_timeout=-1", "leader_timeout=99999999", "max_pool_size=0", "sync=1"],
+)
+def test_an_option_that_is_none_is_refused(option: str) -> None:
+    with pytest.raises(ValueError, match="options of memcached://"):
+        get_coordinator(f"memcached://h?{option}", b"m")
+
+
+def test_tls_files_that_are_missing_are_refused() -> None:
+    with pytest.raises(ValueError, match="TLS") as refused:
+        get_coordinator(
+            "memcached://h?use_ssl=true&ssl_cert=/nowhere&ssl_key_password=hidden", b"m"
+        )
+    assert "hidden" not in str(refused.value)
+
+
+def test_no_server_is_a_connection_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(ToozConnectionError, match="check the URL"):
+        get_coordinator(f"memcached://127.0.0.1:{port}", b"m").start()
+
+
+def test_a_host_is_tried_at_all_its_addresses(url: str, make: Make) -> None:
+    """The name localhost is ::1 first on many hosts, where nothing need listen."""
+    assert make(at=url.replace("127.0.0.1", "localhost")).is_started
+
+
+# -- servers that fail ------------------------------------------------------------------
+
+
+def test_a_server_that_never_answers_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"memcached://127.0.0.1:{silent.getsockname()[1]}?timeout=0.3"
+        began = time.monotonic()
+        with pytest.raises(OperationTimedOut):
+            get_coordinator(url, b"m").start()
+        assert 0.2 < time.monotonic() - began < 1.5
+
+
+def test_every_call_ends_when_the_server_falls_silent(proxy: Proxy, make: Make) -> None:
+    coordinator = make(at=proxy.url, timeout=0.3, lock_timeout=30, membership_timeout=30)
+    coordinator.join_group_create(b"g")
+    held, other = coordinator.get_lock(b"held"), coordinator.get_lock(b"other")
+    assert held.acquire()
+    proxy.mode = "silent"
+    calls: list[Callable[[], object]] = [
+        lambda: other.acquire(True),
+        held.is_still_owner,
+        held.release,
+        coordinator.get_groups().get,
+        coordinator.heartbeat,
+    ]
+    for call in calls:
+        began = time.monotonic()
+        with pytest.raises(OperationTimedOut):
+            call()
+        assert time.monotonic() - began < 1.5
+    began = time.monotonic()
+    coordinator.stop()
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("mode", ["cut", "silent"])
+def test_a_lock_whose_grant_was_lost_is_given_back(proxy: Proxy, make: Make, mode: str) -> None:
+    unlucky, other = make(at=proxy.url, timeout=0.3, lock_timeout=30), make(b"m1")
+    proxy.mode = mode
+    lock = unlucky.get_lock(b"l")
+    with pytest.raises((ToozConnectionError, OperationTimedOut)):
+        lock.acquire()
+    assert not lock.acquired
+    proxy.mode = "pass"
+    if mode == "silent":
+        unlucky.heartbeat()
+    assert other.get_lock(b"l").acquire(False)
+    assert lock.acquire(False) is False
+
+
+def test_a_lock_whose_release_was_lost_is_free(proxy: Proxy, make: Make) -> None:
+    unlucky, other = make(at=proxy.url, timeout=5), make(b"m1")
+    lock = unlucky.get_lock(b"l")
+    assert lock.acquire()
+    proxy.mode = "cut"
+    with pytest.raises(ToozConnectionError):
+        lock.release()
+    assert not lock.acquired
+    assert other.get_lock(b"l").acquire(False)
+
+
+def test_a_join_whose_reply_was_lost_can_be_made_again(proxy: Proxy, make: Make) -> None:
+    unlucky: Any = make(at=proxy.url, timeout=5)
+    unlucky.join_group_create(b"g", 1)
+    unlucky.leave_group(b"g").get()
+    commands = unlucky._link.ask
+
+    def cut(*sent: bytes) -> Any:
+        proxy.mode = "cut"
+        return commands(*sent)
+
+    unlucky._link.ask = cut
+    with pytest.raises(ToozConnectionError):
+        unlucky.join_group(b"g", 2).get()
+    unlucky._link.ask = commands
+    unlucky.join_group(b"g", 3).get()
+    assert unlucky.get_members_with_capabilities(b"g").get() == {b"m0": 3}
+    with pytest.raises(MemberAlreadyExist):
+        unlucky.join_group(b"g", 4).get()
+
+
+def test_a_leadership_whose_grant_was_lost_is_given_back(proxy: Proxy, make: Make) -> None:
+    unlucky, other = make(at=proxy.url, timeout=5), make(b"m1")
+    unlucky.watch_elected_as_leader(b"g", lambda event: event)
+    unlucky.run_elect_coordinator()
+    assert unlucky.stand_down_group_leader(b"g")
+    commands = unlucky._link.ask  # type: ignore[attr-defined]
+
+    def cut(*sent: bytes) -> Any:
+        proxy.mode = "cut"
+        return commands(*sent)
+
+    unlucky._link.ask = cut  # type: ignore[attr-defined]
+    with pytest.raises(ToozConnectionError):
+        unlucky.run_elect_coordinator()
+    unlucky._link.ask = commands  # type: ignore[attr-defined]
+    unlucky.heartbeat()
+    assert other.get_leader(b"g").get() is None
+
+
+def test_idle_connections_that_ended_are_replaced_unnoticed(proxy: Proxy, make: Make) -> None:
+    coordinator = make(at=proxy.url)
+    lock = coordinator.get_lock(b"l")
+    assert lock.acquire()
+    proxy.kill_all()
+    time.sleep(0.05)
+    assert lock.is_still_owner()
+    assert lock.release()
+
+
+# -- loss and expiry --------------------------------------------------------------------
+
+
+def test_a_heartbeat_tells_once_what_the_server_lost(server: Client, make: Make) -> None:
+    coordinator = make()
+    lock = coordinator.get_lock(b"l")
+    coordinator.join_group_create(b"g")
+    coordinator.watch_elected_as_leader(b"g", lambda event: event)
+    coordinator.run_elect_coordinator()
+    assert lock.acquire()
+    keys = [lock._key, session_key(coordinator), coordinator._leader_key(b"g")]  # type: ignore[attr-defined]
+    assert all(server.delete(key) for key in keys)
+    with pytest.raises(ToozConnectionError) as lost:
+        coordinator.heartbeat()
+    for what in ("membership of group b'g'", "leadership of group b'g'", "lock b'l'"):
+        assert what in str(lost.value)
+    assert coordinator.heartbeat() > 0
+    assert not lock.acquired
+    assert lock.release() is False
+    with pytest.raises(MemberNotJoined):
+        coordinator.leave_group(b"g").get()
+    coordinator.join_group(b"g").get()
+    assert lock.acquire(False)
+    coordinator.heartbeat()
+
+
+def test_an_evicted_group_is_told_of(server: Client, make: Make) -> None:
+    coordinator = make()
+    coordinator.join_group_create(b"g")
+    assert server.delete(coordinator._groups.key(b"g"))  # type: ignore[attr-defined]
+    assert coordinator.get_groups().get() == []
+    with pytest.raises(ToozConnectionError, match="membership of group b'g'"):
+        coordinator.heartbeat()
+    coordinator.join_group_create(b"g")
+    assert coordinator.get_groups().get() == [b"g"]
+
+
+def test_a_holder_never_outlives_its_item(make: Make) -> None:
+    holder, other = make(lock_timeout=2), make(b"m1")
+    lock, rival = holder.get_lock(b"l"), other.get_lock(b"l")
+    for _ in range(2):
+        assert lock.acquire()
+        while not rival.acquire(False):
+            time.sleep(0.01)
+        assert not lock.acquired
+        assert lock.release() is False
+        assert rival.is_still_owner()
+        with pytest.raises(ToozConnectionError, match="lock b'l'"):
+            holder.heartbeat()
+        assert rival.is_still_owner()
+        assert rival.release()
+
+
+def test_heartbeats_keep_everything(url: str, namespace: str, make: Make) -> None:
+    other = make(b"m1")
+    keeper = get_coordinator(url, b"m0", namespace=namespace, timeout=2)
+    keeper.start(start_heart=True)
+    lock = keeper.get_lock(b"l")
+    assert lock.acquire()
+    keeper.join_group_create(b"g")
+    keeper.watch_elected_as_leader(b"g", lambda event: event)
+    keeper.run_elect_coordinator()
+    time.sleep(3.2)
+    assert lock.acquired
+    assert lock.is_still_owner()
+    assert other.get_lock(b"l").acquire(False) is False
+    assert other.get_members(b"g").get() == {b"m0"}
+    assert other.get_leader(b"g").get() == b"m0"
+    keeper.stop()
+    assert other.get_leader(b"g").get() is None
+    assert other.get_members(b"g").get() == set()
+
+
+def test_a_dead_member_is_joined_over_and_keeps_no_group(server: Client, make: Make) -> None:
+    dead, again = make(), make()
+    dead.join_group_create(b"g")
+    with pytest.raises(MemberAlreadyExist):
+        again.join_group(b"g").get()
+    with pytest.raises(MemberNotJoined):
+        again.leave_group(b"g").get()
+    with pytest.raises(GroupNotEmpty):
+        again.delete_group(b"g").get()
+    assert server.delete(session_key(dead))
+    assert again.get_members(b"g").get() == set()
+    again.join_group(b"g", 7).get()
+    with pytest.raises(MemberNotJoined):
+        dead.leave_group(b"g").get()
+    assert again.get_member_capabilities(b"g", b"m0").get() == 7
+    assert server.delete(session_key(again))
+    make(b"m1").delete_group(b"g").get()
+
+
+# -- groups ------------------------------------------------------------------------------
+
+
+def test_what_was_begun_and_left_is_finished(make: Make) -> None:
+    coordinator: Any = make()
+    groups, link = coordinator._groups, coordinator._link
+    link.ask(b"ms %s 7 ME E5\r\nopening" % groups.key(b"g").encode())
+    assert coordinator.get_groups().get() == []
+    coordinator.create_group(b"g").get()
+    assert coordinator.get_groups().get() == [b"g"]
+    link.ask(b"ms %s 7 E6\r\nclosing" % groups.key(b"g").encode())
+    assert coordinator.get_groups().get() == []
+    coordinator.create_group(b"g").get()
+    assert coordinator.get_groups().get() == [b"g"]
+    coordinator.delete_group(b"g").get()
+    assert coordinator.get_groups().get() == []
+
+
+def test_what_is_too_large_is_refused_and_harms_nothing(make: Make) -> None:
+    coordinator = make()
+    coordinator.join_group_create(b"g", "small")
+    with pytest.raises(SerializationError, match="-I"):
+        coordinator.update_capabilities(b"g", b"x" * 2**20).get()
+    coordinator.update_capabilities(b"g", b"x" * 1_000_000).get()
+    found = coordinator.get_member_capabilities(b"g", b"m0").get()
+    assert len(found) == 1_000_000
+    giant = make(b"x" * 2**20)
+    giant.watch_elected_as_leader(b"g", lambda event: event)
+    with pytest.raises(ToozError, match="name"):
+        giant.run_elect_coordinator()
+
+
+def test_many_groups_are_all_listed(make: Make) -> None:
+    coordinator = make()
+    names = [b"g%03d" % number for number in range(300)]
+    for name in names:
+        coordinator.create_group(name)
+    assert coordinator.get_groups().get() == names
+
+
+@pytest.mark.parametrize("other", ["a:lock", "A", "ä", "a" * 90, "a b"])
+def test_namespaces_never_meet(namespace: str, make: Make, other: str) -> None:
+    one, two = make(namespace=f"{namespace[:9]}a"), make(namespace=f"{namespace[:9]}{other}"[:100])
+    assert one.get_lock(b"l").acquire(False)
+    assert two.get_lock(b"l").acquire(False)
+    one.join_group_create(b"g")
+    assert two.get_groups().get() == []
+
+
+# -- threads and forks -------------------------------------------------------------------
+
+
+def test_a_pool_of_two_serves_many_threads(proxy: Proxy, make: Make) -> None:
+    coordinator = make(at=proxy.url, max_pool_size=2)
+    inside, most = 0, 0
+
+    def work() -> None:
+        nonlocal inside, most
+        for _ in range(5):
+            with coordinator.get_lock(b"l"):
+                inside += 1
+                most = max(most, inside)
+                inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+    assert len(proxy.connections) <= 2
+
+
+def test_hundreds_of_locks_need_no_more_connections(proxy: Proxy, make: Make) -> None:
+    coordinator = make(at=proxy.url)
+    locks = [coordinator.get_lock(b"l%d" % number) for number in range(600)]
+    assert all(lock.acquire(False) for lock in locks)
+    coordinator.heartbeat()
+    assert all(lock.is_still_owner() for lock in locks[::50])
+    coordinator.stop()
+    assert len(proxy.connections) == 1
+    assert make(b"m1").get_lock(b"l599").acquire(False)
+
+
+def test_a_forked_child_leaves_the_parents_connection_alone(make: Make) -> None:
+    coordinator = make()
+    lock = coordinator.get_lock(b"l")
+    assert lock.acquire()
+    child = os.fork()
+    if child == 0:
+        quiet = not lock.acquired and not coordinator.is_started and lock.release() is False
+        os._exit(0 if quiet else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert lock.is_still_owner()
+    assert lock.release()

@@ -1,0 +1,477 @@
+"""What the PostgreSQL driver does that the scenarios do not reach."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg2
+import pytest
+
+from conformance.coordination import (
+    Characteristics,
+    Coordinator,
+    GroupNotEmpty,
+    MemberAlreadyExist,
+    MemberNotJoined,
+    OperationTimedOut,
+    ToozConnectionError,
+    ToozError,
+    get_coordinator,
+)
+
+BACKEND = "postgresql"
+
+Make = Callable[..., Coordinator]
+
+
+@pytest.fixture
+def make(url: str) -> Iterator[Make]:
+    """Makes started coordinators in a namespace of the test's own, and stops them."""
+    made: list[Coordinator] = []
+    namespace = f"test-{secrets.token_hex(6)}"
+
+    def make(member: bytes = b"member", **options: Any) -> Coordinator:
+        coordinator = get_coordinator(url, member, **({"namespace": namespace} | options))
+        coordinator.start()
+        made.append(coordinator)
+        return coordinator
+
+    yield make
+    for coordinator in made:
+        if coordinator.is_started:
+            coordinator.stop()
+
+
+@pytest.fixture
+def admin(url: str) -> Iterator[Callable[..., list[Any]]]:
+    """Carries out statements over a connection of its own."""
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+
+    def run(statement: str, *parameters: object) -> list[Any]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    yield run
+    connection.close()
+
+
+def main_of(coordinator: Any) -> int:
+    pid: int = coordinator._session._main.pid
+    return pid
+
+
+def kill(admin: Callable[..., list[Any]], coordinator: Coordinator) -> None:
+    """End a coordinator's connection at the server, and wait until it is gone."""
+    pid = main_of(coordinator)
+    admin("SELECT pg_terminate_backend(%s, 5000)", pid)
+    eventually(lambda: not coordinator._session._main.alive)  # type: ignore[attr-defined]
+
+
+def eventually(check: Callable[[], bool], seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.01)
+
+
+# -- URLs and options --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://h:70000/d", "65535"),
+        ("postgresql://u:hidden@h/one?dbname=two", "two databases"),
+        ("postgresql://u:hidden@h/d?sslmode=perhaps", "sslmode"),
+        ("postgresql://u:hidden@h/d?timeout=0", "timeout"),
+        ("postgresql://u:hidden@h/d%00", "NUL"),
+        ("postgresql://u:hidden@h/d?lock_timeout=1", "lock_timeout"),
+    ],
+)
+def test_bad_urls_are_refused_in_clear_words(url: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        get_coordinator(url, b"m")
+    assert "hidden" not in str(caught.value)
+
+
+def test_the_database_may_be_an_option(url: str) -> None:
+    parts = urlsplit(url)
+    coordinator = get_coordinator(
+        parts._replace(path="").geturl(), b"m", dbname=parts.path.removeprefix("/")
+    )
+    coordinator.start()
+    coordinator.stop()
+
+
+@pytest.mark.parametrize("wrong", ["password", "database"])
+def test_what_does_not_let_in_is_told_without_the_password(url: str, wrong: str) -> None:
+    parts = urlsplit(url)
+    if wrong == "password":
+        netloc = parts.netloc.replace(f":{parts.password}@", ":hidden-password@")
+        parts = parts._replace(netloc=netloc)
+    else:
+        parts = parts._replace(path="/missing-database")
+    coordinator = get_coordinator(parts.geturl(), b"m")
+    with pytest.raises(ToozConnectionError, match=f"USER:PASS and database.*{wrong}") as e:
+        coordinator.start()
+    assert not coordinator.is_started
+    for text in (str(e.value), repr(e.value), repr(e.value.__cause__), repr(coordinator)):
+        assert "hidden-password" not in text
+        assert str(urlsplit(url).password) not in text
+
+
+def test_the_claims_are_those_of_one_server(make: Make) -> None:
+    claims = make().CHARACTERISTICS
+    assert Characteristics.NON_TIMEOUT_BASED in claims
+    assert Characteristics.SAME_VIEW_UNDER_PARTITIONS not in claims
+
+
+def test_namespaces_are_apart(make: Make) -> None:
+    one, other = make(), make(namespace="elsewhere")
+    group = secrets.token_bytes(8)
+    one.create_group(group).get()
+    one.join_group(group).get()
+    lock = one.get_lock(group)
+    assert lock.acquire(blocking=False)
+    assert other.get_lock(group).acquire(blocking=False)
+    assert group not in other.get_groups().get()
+    other.watch_elected_as_leader(group, print)
+    other.run_elect_coordinator()
+    assert one.get_leader(group).get() is None
+    assert other.get_leader(group).get() == b"member"
+
+
+def test_coordinators_may_start_together_where_nothing_is(
+    url: str, admin: Callable[..., list[Any]]
+) -> None:
+    name = f"fresh_{secrets.token_hex(4)}"
+    admin(f"CREATE DATABASE {name}")
+    try:
+        fresh = urlsplit(url)._replace(path=f"/{name}").geturl()
+        coordinators = [get_coordinator(fresh, b"m%d" % number) for number in range(5)]
+        threads = [threading.Thread(target=coordinator.start) for coordinator in coordinators]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert all(coordinator.is_started for coordinator in coordinators)
+        for coordinator in coordinators:
+            coordinator.stop()
+    finally:
+        admin(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+# -- losses ------------------------------------------------------------------------------------
+
+
+def test_a_lost_connection_loses_everything_and_says_so(
+    make: Make, admin: Callable[..., list[Any]]
+) -> None:
+    one, other = make(b"one"), make(b"other")
+    one.create_group(b"g").get()
+    one.join_group(b"g").get()
+    one.watch_elected_as_leader(b"g", print)
+    one.run_elect_coordinator()
+    lock, theirs = one.get_lock(b"l"), other.get_lock(b"l")
+    assert lock.acquire(blocking=False)
+    kill(admin, one)
+    assert not lock.acquired
+    assert not lock.is_still_owner()
+    assert not lock.release()
+    assert theirs.acquire(blocking=False)
+    assert other.get_members(b"g").get() == set()
+    assert other.get_leader(b"g").get() is None
+    with pytest.raises(ToozConnectionError, match=r"b'g'.*b'g'.*b'l'"):
+        one.heartbeat()
+    assert one.heartbeat() > 0
+    with pytest.raises(MemberNotJoined):
+        one.leave_group(b"g").get()
+    assert theirs.is_still_owner()
+    theirs.release()
+    assert lock.acquire(blocking=False)
+    one.join_group(b"g").get()
+    assert other.get_members(b"g").get() == {b"one"}
+
+
+def test_nothing_reaches_a_server_after_stopping(make: Make) -> None:
+    coordinator = make()
+    lock = coordinator.get_lock(b"l")
+    assert lock.acquire()
+    coordinator.stop()
+    assert not lock.acquired
+    assert not lock.is_still_owner()
+    assert not lock.release()
+    with pytest.raises(ToozError, match="start"):
+        coordinator._session.ping()  # type: ignore[attr-defined]
+    assert make().get_lock(b"l").acquire(blocking=False)
+
+
+def test_a_lock_object_that_is_gone_holds_until_the_end(make: Make) -> None:
+    one, other = make(), make()
+    assert one.get_lock(b"l").acquire()
+    assert not other.get_lock(b"l").acquire(blocking=False)
+    one.stop()
+    assert other.get_lock(b"l").acquire(blocking=False)
+
+
+def test_a_dead_member_keeps_no_group(make: Make, admin: Callable[..., list[Any]]) -> None:
+    one, other = make(b"one"), make(b"other")
+    one.create_group(b"g").get()
+    one.join_group(b"g").get()
+    with pytest.raises(GroupNotEmpty):
+        other.delete_group(b"g").get()
+    kill(admin, one)
+    other.delete_group(b"g").get()
+    assert other.get_groups().get() == []
+
+
+def test_a_membership_is_its_coordinators(make: Make) -> None:
+    one, twin = make(b"same"), make(b"same")
+    one.create_group(b"g").get()
+    one.join_group(b"g", "first").get()
+    with pytest.raises(MemberAlreadyExist):
+        twin.join_group(b"g").get()
+    with pytest.raises(MemberNotJoined):
+        twin.update_capabilities(b"g", "second").get()
+    with pytest.raises(MemberNotJoined):
+        twin.leave_group(b"g").get()
+    assert one.get_member_capabilities(b"g", b"same").get() == "first"
+
+
+def test_a_waiter_is_served_when_the_holder_dies(
+    make: Make, admin: Callable[..., list[Any]]
+) -> None:
+    one, other = make(), make()
+    assert one.get_lock(b"l").acquire()
+    threading.Timer(0.2, kill, (admin, one)).start()
+    began = time.monotonic()
+    assert other.get_lock(b"l").acquire(blocking=10)
+    assert time.monotonic() - began < 2
+
+
+def test_waiters_go_on_when_a_lock_is_broken(make: Make) -> None:
+    holder, waiters = make(), [make() for _ in range(3)]
+    held = holder.get_lock(b"l")
+    assert held.acquire()
+    got: list[bool] = []
+
+    def wait(coordinator: Coordinator) -> None:
+        lock = coordinator.get_lock(b"l")
+        got.append(lock.acquire(blocking=10))
+        lock.release()
+
+    threads = [threading.Thread(target=wait, args=(waiter,)) for waiter in waiters]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    began = time.monotonic()
+    assert holder.get_lock(b"l").break_()
+    for thread in threads:
+        thread.join()
+    assert got == [True] * 3
+    assert time.monotonic() - began < 4
+    assert not held.release()
+
+
+def test_a_killed_waiters_connection_is_replaced(
+    make: Make, admin: Callable[..., list[Any]]
+) -> None:
+    one, other = make(), make()
+    held, wanted = one.get_lock(b"l"), other.get_lock(b"l")
+    assert held.acquire()
+
+    def kill_waiters() -> None:
+        sent = admin(
+            "SELECT pg_terminate_backend(pid) FROM coordination_1.advisory "
+            "WHERE NOT granted AND mode = 'ShareLock'"
+        )
+        assert sent
+
+    threading.Timer(0.3, kill_waiters).start()
+    with pytest.raises(ToozConnectionError):
+        wanted.acquire(blocking=10)
+    assert not wanted.acquired
+    assert held.release()
+    assert wanted.acquire(blocking=5)
+
+
+# -- many locks --------------------------------------------------------------------------------
+
+
+def test_hundreds_of_locks_need_few_connections(
+    make: Make, admin: Callable[..., list[Any]]
+) -> None:
+    one, other = make(), make()
+    locks = [one.get_lock(b"l%d" % number) for number in range(300)]
+    contended = [other.get_lock(b"l%d" % number) for number in range(20)]
+    assert all(lock.acquire(blocking=False) for lock in locks)
+    for theirs, mine in zip(contended, locks, strict=False):
+        timer = threading.Timer(0.01, mine.release)
+        timer.start()
+        assert theirs.acquire(blocking=5)
+        timer.join()
+    assert len(other._session._open) <= 3  # type: ignore[attr-defined]
+    assert all(lock.is_still_owner() for lock in contended)
+    assert one.get_lock(b"l0").acquire(blocking=False) is False
+
+
+# -- a server that does not answer -------------------------------------------------------------
+
+
+class Relay:
+    """Passes bytes on to the server, until told to keep the answers to itself."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._server = (str(parts.hostname), parts.port or 5432)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.answering = threading.Event()
+        self.answering.set()
+        login = parts.netloc.rpartition("@")[0]
+        port = self._listener.getsockname()[1]
+        self.url = parts._replace(netloc=f"{login}@127.0.0.1:{port}").geturl()
+        self._sockets: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self._server)
+            self._sockets += [client, server]
+            threading.Thread(target=self._pass, args=(client, server, None), daemon=True).start()
+            threading.Thread(
+                target=self._pass, args=(server, client, self.answering), daemon=True
+            ).start()
+
+    def _pass(
+        self, source: socket.socket, target: socket.socket, gate: threading.Event | None
+    ) -> None:
+        try:
+            while data := source.recv(65536):
+                if gate is not None:
+                    gate.wait()
+                target.sendall(data)
+        except OSError:
+            pass
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.answering.set()
+        for each in (self._listener, *self._sockets):
+            each.close()
+
+
+@pytest.fixture
+def relay(url: str) -> Iterator[Relay]:
+    found = Relay(url)
+    yield found
+    found.close()
+
+
+def test_a_server_that_never_answers_is_not_waited_for(url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        coordinator = get_coordinator(f"postgresql://u:p@127.0.0.1:{port}/d", b"m", timeout=0.4)
+        began = time.monotonic()
+        with pytest.raises(OperationTimedOut):
+            coordinator.start()
+        assert time.monotonic() - began < 2
+
+
+def test_calls_time_out_and_keep_what_is_held(relay: Relay, make: Make, url: str) -> None:
+    other = make(namespace="relayed")
+    coordinator = get_coordinator(relay.url, b"m", timeout=0.5, namespace="relayed")
+    coordinator.start()
+    kept, wanted = coordinator.get_lock(b"kept"), coordinator.get_lock(b"wanted")
+    assert kept.acquire()
+    relay.answering.clear()
+    for call in (
+        lambda: wanted.acquire(blocking=False),
+        kept.is_still_owner,
+        coordinator.heartbeat,
+        coordinator.create_group(b"g").get,
+    ):
+        began = time.monotonic()
+        with pytest.raises(OperationTimedOut):
+            call()
+        assert time.monotonic() - began < 2
+    assert not wanted.acquired
+    relay.answering.set()
+    # The reply that was lost said that the lock was taken; it is given back.
+    assert kept.is_still_owner()
+    assert other.get_lock(b"wanted").acquire(blocking=False)
+    assert not other.get_lock(b"kept").acquire(blocking=False)
+    assert coordinator.heartbeat() > 0
+    coordinator.stop()
+    assert other.get_lock(b"kept").acquire(blocking=False)
+
+
+def test_stop_returns_when_the_server_does_not_answer(relay: Relay) -> None:
+    coordinator = get_coordinator(relay.url, b"m", timeout=0.5)
+    coordinator.start()
+    locks = [coordinator.get_lock(secrets.token_bytes(8)) for _ in range(5)]
+    assert all(lock.acquire() for lock in locks)
+    relay.answering.clear()
+    began = time.monotonic()
+    coordinator.stop()
+    assert time.monotonic() - began < 3
+    relay.answering.set()
+    coordinator.start()
+    coordinator.stop()
+
+
+def test_a_waiter_notices_that_the_server_does_not_answer(relay: Relay, make: Make) -> None:
+    name = secrets.token_bytes(8)
+    holder = make(namespace="relayed").get_lock(name)
+    assert holder.acquire()
+    coordinator = get_coordinator(relay.url, b"m", timeout=0.5, namespace="relayed")
+    coordinator.start()
+    threading.Timer(0.3, relay.answering.clear).start()
+    began = time.monotonic()
+    with pytest.raises(OperationTimedOut):
+        coordinator.get_lock(name).acquire()
+    assert time.monotonic() - began < 5
+    relay.answering.set()
+    coordinator.stop()
+
+
+# -- forking -----------------------------------------------------------------------------------
+
+
+def test_a_child_does_not_touch_the_parents_connections(make: Make) -> None:
+    one, other = make(), make()
+    held, wanted = one.get_lock(b"l"), other.get_lock(b"l")
+    assert held.acquire()
+    assert wanted.acquire(blocking=0.05) is False
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            refused = False
+            try:
+                one.heartbeat()
+            except ToozError:
+                refused = True
+            code = 0 if refused and not held.acquired and not held.release() else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert held.is_still_owner()
+    assert other.heartbeat() > 0
+    assert held.release()
+    assert wanted.acquire(blocking=False)
