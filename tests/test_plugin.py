@@ -192,6 +192,24 @@ def test_what_means_nothing_at_a_level_is_deselected_not_skipped(
     assert "1 passed, 5 deselected" in run.stdout
 
 
+def test_what_means_nothing_without_a_link_is_deselected(
+    run_pytest: Pytest, tmp_path: Path
+) -> None:
+    test = tmp_path / "test_remote.py"
+    test.write_text(
+        """
+import pytest
+
+@pytest.mark.scenario("links", levels=("threads",), remote=True)
+def test_remote(trial):
+    assert trial.place.address == ("127.0.0.1", 1)
+"""
+    )
+    assert "1 deselected" in run_pytest("--backend=file", str(test)).stdout
+    away = ("--backend=zookeeper", "--backend-url=zookeeper://127.0.0.1:1/")
+    assert "1 passed" in run_pytest(*away, str(test)).stdout
+
+
 def test_it_works_with_xdist(run_pytest: Pytest, scenarios: Path, tmp_path: Path) -> None:
     run = run_pytest("--backend=file", "-n", "2", str(scenarios))
     assert run.returncode == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.history import Outcome
+from conformance.history import Fault, Outcome
 from conformance.workload.crew import Crew
 from conformance.workload.journal import Journal, read_journal
 from conformance.workload.plan import Phase, Plan, PlannedFault, Step, describe
@@ -57,6 +57,23 @@ def test_phases_follow_one_another(crew: Crew, target: Target, tmp_path: Path) -
     first_ends = max(operations[19].end or 0 for operations in by_client.values())
     second_begins = min(operations[20].call for operations in by_client.values())
     assert first_ends < second_begins
+
+
+def test_a_coordinator_may_go_elsewhere(crew: Crew, target: Target, tmp_path: Path) -> None:
+    phases = [Phase({client: [Step("acquire", LOCK, {"blocking": False})]}) for client in range(3)]
+    plan = Plan({n: n for n in range(3)}, phases, urls={1: f"file://{tmp_path}/elsewhere"})
+    assert [o.value for o in run(crew, target, plan, tmp_path).operations] == [True, True, False]
+    assert "a URL of their own: [1]" in describe(plan)
+    assert "elsewhere" not in describe(plan)
+
+
+def test_a_session_notes_what_was_done_to_a_link(
+    crew: Crew, target: Target, tmp_path: Path
+) -> None:
+    fault = Fault("cut", 0, 1, 2)
+    with Session(crew, target, Plan({0: 0}, []), tmp_path) as session:
+        session.note(fault)
+        assert session.history().faults == [fault]
 
 
 def test_names_are_the_plans_and_not_the_backends(

@@ -178,13 +178,19 @@ def _lose_replies(trial: Trial, before: list[Step], call: Step) -> None:
 def _compare(session: Session, patience: float) -> None:
     """Have a client say whether it holds, and another try; then both use the lock."""
     insist(session, _TRIED, _BEAT, patience)
-    insist(session, _TRIED, _ASK, patience)
-    insist(session, _TRIED, _BELIEVE, patience)
-    if session.call(_OBSERVER, _TRY).value is True:
-        insist(session, _TRIED, _ASK, patience)
-        session.call(_OBSERVER, Step("release", LOCK))
+    _try_both(session, patience)
     insist(session, _TRIED, _RELEASE, patience)
     _take_turns(session, patience)
+
+
+def _try_both(session: Session, patience: float) -> None:
+    """Have a client say whether it holds, another try, and the first say so again."""
+    insist(session, _TRIED, _ASK, patience)
+    insist(session, _TRIED, _BELIEVE, patience)
+    granted = session.call(_OBSERVER, _TRY).value
+    insist(session, _TRIED, _ASK, patience)
+    if granted is True:
+        session.call(_OBSERVER, Step("release", LOCK))
 
 
 def _take_turns(session: Session, patience: float) -> None:
@@ -236,10 +242,7 @@ def _take_stock(session: Session, patience: float) -> None:
     """Have a client find out what it lost and get it again, while another looks on."""
     insist(session, _TRIED, _BEAT, patience)
     session.call(_TRIED, _BEAT)
-    insist(session, _TRIED, _ASK, patience)
-    insist(session, _TRIED, _BELIEVE, patience)
-    if session.call(_OBSERVER, _TRY).value is True:
-        session.call(_OBSERVER, Step("release", LOCK))
+    _try_both(session, patience)
     session.call(_OBSERVER, _LOOK)
     insist(session, _TRIED, Step("leave_group", GROUP), patience)
     insist(session, _TRIED, _JOIN, patience, _is_ok)

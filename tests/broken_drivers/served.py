@@ -13,7 +13,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -21,10 +21,8 @@ from urllib.parse import SplitResult
 
 from conformance.coordination import (
     Characteristics,
-    Coordinator,
     Deadline,
     Lock,
-    Member,
     OperationTimedOut,
     ToozConnectionError,
     ToozError,
@@ -82,7 +80,7 @@ class _Server:
         """Serve whoever connects, until the listener is shut down."""
         while True:
             try:
-                connection = cast("Connection", listener.accept())
+                connection = listener.accept()
             except OSError:
                 return
             self._connections.append(connection)
@@ -132,7 +130,8 @@ class _Server:
         session.heard = time.monotonic()
         if name == "end":
             del self._sessions[token]
-            return session.coordinator.stop()
+            session.coordinator.stop()
+            return None
         if name.startswith("lock."):
             lock = session.lock(*arguments)
             asked = name.removeprefix("lock.")
@@ -210,6 +209,11 @@ class ServedLock(Lock):
 
     def _drop(self) -> None:
         self._session = None
+
+
+def _pass_on(name: str) -> Any:
+    """Return a method that has the session's own coordinator do the same."""
+    return lambda driver, *arguments: driver.ask(name, *arguments)
 
 
 class ServedDriver(RemoteCoordinator):
@@ -314,30 +318,14 @@ class ServedDriver(RemoteCoordinator):
     def _make_lock(self, name: bytes) -> Lock:
         return ServedLock(name, self)
 
-    def _get_groups(self) -> Iterable[bytes]:
-        found: Iterable[bytes] = self.ask("_get_groups")
-        return found
-
-    def _get_members(self, group_id: bytes) -> Mapping[bytes, Member]:
-        found: Mapping[bytes, Member] = self.ask("_get_members", group_id)
-        return found
-
-
-def _pass_on(name: str) -> Any:
-    return lambda driver, *arguments: driver.ask(name, *arguments)
-
-
-for _name in (
-    "_create_group",
-    "_delete_group",
-    "_join_group",
-    "_leave_group",
-    "_get_member",
-    "_update_capabilities",
-    "_campaign",
-    "_stand_down",
-    "_get_leader",
-):
-    setattr(ServedDriver, _name, _pass_on(_name))
-ServedDriver.__abstractmethods__ = frozenset()  # the methods above were set afterwards
-assert issubclass(ServedDriver, Coordinator)
+    _create_group = _pass_on("_create_group")
+    _delete_group = _pass_on("_delete_group")
+    _get_groups = _pass_on("_get_groups")
+    _join_group = _pass_on("_join_group")
+    _leave_group = _pass_on("_leave_group")
+    _get_members = _pass_on("_get_members")
+    _get_member = _pass_on("_get_member")
+    _update_capabilities = _pass_on("_update_capabilities")
+    _campaign = _pass_on("_campaign")
+    _stand_down = _pass_on("_stand_down")
+    _get_leader = _pass_on("_get_leader")
