@@ -87,6 +87,13 @@ _TABLES = (
 _ALL_THERE = """SELECT 1 FROM coordination_groups, coordination_members, coordination_leaders,
     coordination_breaks LIMIT 0"""
 
+_DELETE_GROUP = """DELETE FROM coordination_groups WHERE id = %s AND NOT EXISTS (
+    SELECT 1 FROM coordination_members WHERE group_id = %s AND IS_USED_LOCK(token) IS NOT NULL)"""
+
+_HAS_MEMBERS = """SELECT EXISTS (
+    SELECT 1 FROM coordination_members WHERE group_id = %s AND IS_USED_LOCK(token) IS NOT NULL)
+    FROM coordination_groups WHERE id = %s"""
+
 _OVERHEAD = 4096
 """More than the bytes that a statement takes besides names and capabilities."""
 
@@ -264,16 +271,14 @@ class MySQLDriver(RemoteCoordinator):
             raise GroupAlreadyExist(group_id) from None
 
     def _delete_group(self, group_id: bytes) -> None:
-        deleted = self._ask(
-            "DELETE FROM coordination_groups WHERE id = %s AND NOT EXISTS ("
-            " SELECT 1 FROM coordination_members"
-            " WHERE group_id = %s AND IS_USED_LOCK(token) IS NOT NULL)",
-            self._key(group_id),
-            self._key(group_id),
-        )
-        if not deleted.count:
-            self._require_group(group_id)
-            raise GroupNotEmpty(group_id)
+        key = self._key(group_id)
+        while not self._ask(_DELETE_GROUP, key, key).count:
+            found = self._ask(_HAS_MEMBERS, key, key)
+            if not found.rows:
+                raise GroupNotCreated(group_id)
+            # A group that is empty by now has been made, or left, since: it can be deleted.
+            if found.rows[0][0]:
+                raise GroupNotEmpty(group_id)
 
     def _get_groups(self) -> Iterable[bytes]:
         listing = self._ask(
