@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from conformance.benchmarks.exchanges import Exchange, open_exchange
 from conformance.benchmarks.timing import Call
 
 __all__ = ["ACQUIRE_RELEASE", "GET_MEMBERS", "JOIN_LEAVE", "REFUSED", "open_floors"]
@@ -43,12 +44,33 @@ def open_floors(backend: str, url: str, run_id: str) -> Iterator[Floors]:
     :param url: where the backend is; the floors are measured beside it
     :param run_id: what names of things that outlive a killed process begin with
     """
-    opened = _FLOORS.get(backend)
-    if opened is None:
+    exchanging = open_exchange(backend, url)
+    if exchanging is not None:
+        with exchanging as exchange:
+            yield _remote(exchange)
+    elif (opened := _FLOORS.get(backend)) is not None:
+        with opened(url, run_id) as floors:
+            yield floors
+    else:
         yield {}
-        return
-    with opened(url, run_id) as floors:
-        yield floors
+
+
+def _remote(exchange: Exchange) -> Floors:
+    """Return the floors of a server: asking for something and giving it back are two exchanges."""
+
+    def once() -> None:
+        exchange()
+
+    def twice() -> None:
+        exchange()
+        exchange()
+
+    return {
+        ACQUIRE_RELEASE: Call("two bare exchanges with the server", twice),
+        REFUSED: Call("one bare exchange with the server", once),
+        JOIN_LEAVE: Call("two bare exchanges with the server", twice),
+        GET_MEMBERS: Call("one bare exchange with the server", once),
+    }
 
 
 @contextlib.contextmanager
