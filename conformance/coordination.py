@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
@@ -81,6 +81,7 @@ __all__ = [
     "WatchCallbackNotFound",
     "driver_class",
     "get_coordinator",
+    "without_password",
 ]
 
 DRIVERS = "conformance.drivers"
@@ -136,7 +137,9 @@ def get_coordinator(
     check_name("member_id", member_id)
     url = urlsplit(backend_url)
     if not url.scheme or "://" not in backend_url:
-        raise ValueError(f"a backend URL looks like SCHEME://…, not {_without_password(url)!r}")
+        raise ValueError(
+            f"a backend URL looks like SCHEME://…, not {without_password(backend_url)!r}"
+        )
     driver = driver_class(url.scheme)
     given = dict(parse_qsl(url.query, keep_blank_values=True)) | options
     try:
@@ -162,7 +165,10 @@ def _check_claims(coordinator: Coordinator, wanted: Iterable[Characteristics] | 
         )
 
 
-def _without_password(url: SplitResult) -> str:
-    if url.password is None:
-        return url.geturl()
-    return url.geturl().replace(f":{url.password}@", ":***@")
+def without_password(url: str) -> str:
+    """Return a URL as it may be shown: with ``***`` for its password, if it has one."""
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        return "a URL that cannot be read"
+    return url if password is None else url.replace(f":{password}@", ":***@")

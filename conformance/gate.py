@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -25,6 +24,7 @@ import conformance
 from conformance.backends import Backend, Launch, Server, choose
 from conformance.backends.engine import EngineFailed
 from conformance.characteristics import Characteristics
+from conformance.coordination import ToozError, without_password
 from conformance.expectations import Expectation, load_expectations, refuted
 from conformance.implementations import Driver, describe
 from conformance.profiles import PROFILES, Profile
@@ -34,7 +34,7 @@ from conformance.verdict import Verdict, worst
 from conformance.workload.runner import LEVELS
 from conformance.workplace import Workplace, new_run_id
 
-__all__ = ["UP_TO_NOW", "BadSetting", "Gate", "Settings", "exit_status", "redacted"]
+__all__ = ["UP_TO_NOW", "BadSetting", "Gate", "Settings", "exit_status"]
 
 UP_TO_NOW = ("threads", "processes")
 """The levels that can be run."""
@@ -76,6 +76,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     path: list[str]
     servers: dict[str, tuple[str, str | None, str | None]] = {}
     drivers: dict[str, Driver] = {}
+
+    def __repr__(self) -> str:
+        """Return a few words: the URLs may have passwords."""
+        return f"<Settings of run {self.run_id}>"
+
     expectations: list[Expectation] = []
 
     @property
@@ -195,7 +200,7 @@ class Gate:
             version=conformance.__version__,
             started=self._started,
             seconds=round(time.monotonic() - self._began, 1),
-            command=shlex.join(command),
+            command=self._shown_command(command),
             settings={
                 "profile": settings.profile,
                 "seed": str(settings.seed),
@@ -229,9 +234,16 @@ class Gate:
             for name, driver in self.settings.drivers.items()
         ]
 
+    def _shown_command(self, command: Sequence[str]) -> str:
+        """Return the command of the run, without the passwords of its URLs."""
+        shown = shlex.join(command)
+        for url, _, _ in self.settings.servers.values():
+            shown = shown.replace(url, without_password(url))
+        return shown
+
     def _shown(self, url: str) -> str:
         """Return a URL for the result file: without password, and without where the run was."""
-        return redacted(url).replace(self.settings.directory, "/RUN")
+        return without_password(url).replace(self.settings.directory, "/RUN")
 
 
 def exit_status(scenarios: Sequence[ScenarioResult], strict: bool, claims: set[str]) -> int:
@@ -253,12 +265,6 @@ def exit_status(scenarios: Sequence[ScenarioResult], strict: bool, claims: set[s
     exercised = {r.about for r in claimed if r.verdict is not Verdict.NOT_EXERCISED}
     never = {r.about for r in claimed if r.about in claims} - exercised
     return 2 if never or verdict is Verdict.INCONCLUSIVE else 0
-
-
-def redacted(url: str) -> str:
-    """Return a URL without its password."""
-    password = urlsplit(url).password
-    return url if password is None else url.replace(f":{password}@", ":***@")
 
 
 def _sweep(run_id: str) -> None:
@@ -315,7 +321,7 @@ def _only_name(backends: str) -> str:
 def _driver(implementation: str, backend: str, url: str) -> Driver:
     try:
         return describe(implementation, url)
-    except ValueError as error:
+    except (ValueError, ToozError) as error:
         raise BadSetting(f"implementation {implementation} on {backend}: {error}") from error
 
 

@@ -19,8 +19,9 @@ import pytest
 from conformance.backends import UnknownBackend
 from conformance.backends.engine import RUN_LABEL
 from conformance.characteristics import Characteristics, Feature
+from conformance.coordination import without_password
 from conformance.expectations import BadExpectations, expected_because
-from conformance.gate import BadSetting, Gate, Settings, exit_status, redacted
+from conformance.gate import BadSetting, Gate, Settings, exit_status
 from conformance.profiles import PROFILES
 from conformance.reporting.terminal import benchmark_table, verdict_table
 from conformance.results import Benchmark, ScenarioResult
@@ -164,7 +165,7 @@ def _open_gate(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
     if option.keep_backend:
         for name, (url, _, _) in gate.settings.servers.items():
-            _say(f"{name} is kept: {redacted(url)}")
+            _say(f"{name} is kept: {without_password(url)}")
         _say(f"remove it: docker rm -f $(docker ps -aqf label={RUN_LABEL}={gate.settings.run_id})")
     config.stash[_gate_key] = gate
     config.stash[_settings_key] = gate.settings
@@ -201,7 +202,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         server = "".join(f", {what}" for what in (version, image) if what)
         lines.append(
             f"{name}: {driver.name} ({driver.implementation} {driver.version}) at "
-            f"{redacted(url)}{server}"
+            f"{without_password(url)}{server}"
         )
     return lines
 

@@ -23,6 +23,7 @@ from hypothesis.strategies import SearchStrategy
 
 from conformance.characteristics import Characteristics, Feature
 from conformance.checkers.conduct import check_conduct
+from conformance.coordination import without_password
 from conformance.faults.addresses import address_of
 from conformance.history import History
 from conformance.implementations import Driver
@@ -107,6 +108,10 @@ class Place(msgspec.Struct, frozen=True):
     level: str
     driver: Driver
     path: list[str] = []
+
+    def __repr__(self) -> str:
+        """Return a few words: the URL may have a password."""
+        return f"<Place {self.backend}-{self.level} at {without_password(self.url)}>"
 
     def claims(self, about: Characteristics | None) -> bool:
         """Whether the driver claims something at this level; None is any behaviour."""

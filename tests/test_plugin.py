@@ -320,3 +320,20 @@ def _until(found: Callable[[], T], seconds: float = 60.0) -> T:
         assert time.monotonic() < end, "it did not come"
         time.sleep(0.02)
     return value
+
+
+def test_no_password_of_a_url_is_shown_or_kept(run_pytest: Pytest, tmp_path: Path) -> None:
+    done = run_pytest(
+        "--pyargs",
+        "conformance.scenarios.test_locks",
+        "--backend=redis",
+        "--backend-url=redis://:a-secret@127.0.0.1:1",
+        "-k",
+        "exclusive and threads",
+        "--showlocals",
+    )
+    assert "ToozConnectionError" in done.stdout
+    assert "redis://:***@127.0.0.1:1" in done.stdout
+    kept = [path.read_bytes() for path in (tmp_path / "results").rglob("*") if path.is_file()]
+    assert kept
+    assert not [content for content in (done.stdout.encode(), *kept) if b"a-secret" in content]

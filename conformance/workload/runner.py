@@ -14,6 +14,7 @@ from types import TracebackType
 
 import msgspec
 
+from conformance.coordination import without_password
 from conformance.history import Fault, History, Operation
 from conformance.workload.crew import Crew, Worker, WorkerFailed
 from conformance.workload.journal import read_journal
@@ -44,6 +45,10 @@ class Target(msgspec.Struct, frozen=True):
     url: str
     level: str
     path: list[str] = []
+
+    def __repr__(self) -> str:
+        """Return a few words: the URL may have a password."""
+        return f"<Target {self.implementation}, {self.level}, at {without_password(self.url)}>"
 
 
 class Trouble(Exception):
