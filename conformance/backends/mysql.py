@@ -16,7 +16,7 @@ def _ask(host: str, port: int) -> str:
         host=host,
         port=port,
         user="root",
-        password="conformance",  # noqa: S106 - that of a server made for one run
+        password="only-for-tests",  # noqa: S106 - that of a server made for one run
         database="conformance",
         connect_timeout=2,
         read_timeout=2,
@@ -32,7 +32,7 @@ _MYSQL = Service(
     summary="a MySQL server",
     image="mysql:9",
     port=3306,
-    url="mysql://root:conformance@{host}:{port}/conformance",
+    url="mysql://root:only-for-tests@{host}:{port}/conformance",
     ask=_ask,
     client="pymysql",
 )

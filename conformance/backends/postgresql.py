@@ -14,7 +14,7 @@ def _ask(host: str, port: int) -> str:
         host=host,
         port=port,
         user="postgres",
-        password="conformance",  # noqa: S106 - that of a server made for one run
+        password="only-for-tests",  # noqa: S106 - that of a server made for one run
         dbname="postgres",
         connect_timeout=2,
     )
@@ -31,7 +31,7 @@ POSTGRESQL = served(
         summary="a PostgreSQL server",
         image="postgres:17",
         port=5432,
-        url="postgresql://postgres:conformance@{host}:{port}/postgres",
+        url="postgresql://postgres:only-for-tests@{host}:{port}/postgres",
         ask=_ask,
         client="psycopg2",
     )
