@@ -74,13 +74,17 @@ def test_looking_while_members_come_and_go_is_consistent(trial: Trial) -> None:
         times = draw(st.integers(2, 6))
         scripts = {client: life * times for client in crowd if client}
         looks = [Step("run_watchers", pause=0.001)] * 4 * times
-        last = {client: draw(st.sampled_from([[], life[:1]])) for client in scripts}
+        # However fast or slow the looks were, two changes last until there is one: the first
+        # member's joining, and its leaving.
+        last = {c: life[:1] if c == 1 else draw(st.sampled_from([[], life[:1]])) for c in scripts}
         return Plan(
             crowd,
             [
                 Phase({0: [Step("create_group", GROUP), Step("watch", GROUP)]}),
                 Phase({**scripts, 0: looks}),
                 Phase(last),
+                Phase({0: [_RUN, _RUN]}),
+                Phase({1: life[1:]}),
                 Phase({0: [_RUN, _RUN]}),
             ],
         )
