@@ -5,10 +5,12 @@ Where the plugin is missing, it is taken from Debian's package into this user's 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +24,8 @@ __all__ = [
     "engine_obstacle",
     "logs",
     "remove_run",
+    "run",
+    "turn",
 ]
 
 RUN_LABEL = "coordination-conformance.run"
@@ -88,6 +92,14 @@ def logs(container: str) -> str:
     ).decode(errors="replace")
 
 
+@contextlib.contextmanager
+def turn(what: str) -> Iterator[None]:
+    """Keep two runs, or two threads, from making the same thing at the same time."""
+    with (cache_directory() / f"{what}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @cache
 def engine_obstacle() -> str | None:
     """Return why no server can be started here, None when one can."""
@@ -145,7 +157,9 @@ DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND=docker exec "{plugin}" "$@"
 def _own_compose(base_image: Callable[[], str], say: Say) -> str:
     directory = cache_directory() / "compose"
     wrapper, plugin = directory / "docker", directory / "docker-compose"
-    if not wrapper.exists():
+    with turn("compose"):
+        if wrapper.exists():
+            return str(wrapper)
         say(f"the docker compose plugin is missing: putting Debian's into {directory}")
         directory.mkdir(exist_ok=True)
         binary = run(["docker", "run", "--rm", base_image(), "sh", "-c", _FETCH], seconds=300)

@@ -7,17 +7,14 @@ is made with debootstrap.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import conformance
-from conformance.backends.engine import EngineFailed, Say, cache_directory, docker, run
+from conformance.backends.engine import EngineFailed, Say, cache_directory, docker, run, turn
 
 __all__ = ["base_image", "compose_directory", "find_image", "variable"]
 
@@ -80,7 +77,7 @@ def base_image(say: Say) -> str:
 
     :raises EngineFailed: it cannot be had
     """
-    with _turn("base"):
+    with turn("base"):
         if not _is_here(_BASE):
             try:
                 docker("pull", "--quiet", _BASE, seconds=_PULL_SECONDS)
@@ -93,7 +90,7 @@ def _build(source: Path, tag: str, stamp: str, say: Say, why: EngineFailed) -> N
     if not source.is_dir():
         raise EngineFailed(f"{why}; and there is nothing to build it from: {source} is missing")
     base = base_image(say)
-    with _turn(source.name):
+    with turn(source.name):
         if _label(tag) != stamp:  # another run may have built it meanwhile
             docker(
                 *("build", "--quiet", "--tag", tag, "--build-arg", f"BASE={base}"),
@@ -155,11 +152,3 @@ def _stamp(source: Path) -> str:
     for path in files:
         whole.update(path.name.encode() + b"\0" + path.read_bytes())
     return whole.hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _turn(what: str) -> Iterator[None]:
-    """Keep two runs, or two threads, from making the same thing at the same time."""
-    with (cache_directory() / f"{what}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
