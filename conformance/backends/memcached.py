@@ -48,13 +48,13 @@ def _dump(url: str) -> list[str]:
     address = (parts.hostname or "localhost", parts.port or 11211)
     with (
         socket.create_connection(address, timeout=_DUMP_SECONDS) as connection,
-        connection.makefile("rw", newline="\r\n") as stream,
+        connection.makefile("rwb") as stream,
     ):
         while True:
-            stream.write("lru_crawler metadump hash\n")
+            stream.write(b"lru_crawler metadump hash\r\n")
             stream.flush()
             lines = []
-            while (line := stream.readline().strip()).startswith("key="):
+            while (line := stream.readline().decode().strip()).startswith("key="):
                 lines.append(line)
             if line == "END":
                 return lines
