@@ -29,11 +29,11 @@ __all__ = ["Count", "Ground", "grown", "own_ground"]
 Count = Mapping[str, int]
 """How many there are, by kind: ``{"threads": 4, "keys": 1}``."""
 
-_SETTLING_SECONDS = 5.0
+_SETTLING_SECONDS = 15.0
 """For how long a count may take to come down to what is expected of it: servers and threads
 end what they have a moment after they were told to."""
 
-_FIRST_SETTLING_SECONDS = 1.0
+_FIRST_SETTLING_SECONDS = 2.0
 """The same where nothing is expected, and so the whole time is taken."""
 
 _AGAIN_SECONDS = 0.05
@@ -55,7 +55,7 @@ class Ground:
     ) -> Count:
         """Count what there is, once it is no more than expected, or has had its time.
 
-        :param clients: those in whose processes to count, each in its own
+        :param clients: one in each process in which to count
         :param expected: an earlier count
         :returns: the least that was counted of each kind
         """

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import re
 import secrets
-import socket
-import time
 from pathlib import Path
 
 import pytest
 
 from conformance.backends import known_backends
-from conformance.faults.addresses import address_of
-from conformance.faults.proxy import Proxy
 from conformance.gate import Settings
 from conformance.results import load_run
 from conformance.verdict import Verdict
@@ -56,22 +52,6 @@ def test_a_leak_is_seen(
         assert re.search(told, result.reason or ""), result.reason
 
 
-def test_a_link_has_as_many_connections_as_its_clients_made(
-    conformance_settings: Settings,
-) -> None:
-    for url, _, _ in conformance_settings.servers.values():
-        address = address_of(url)
-        assert address is not None
-        with Proxy(*address) as proxy:
-            made = [socket.create_connection(proxy.address) for _ in range(3)]
-            _eventually(proxy, 3)
-            made.pop().close()
-            _eventually(proxy, 2)
-            for one in made:
-                one.close()
-            _eventually(proxy, 0)
-
-
 def test_a_private_part_is_gone_when_it_was_a_database(conformance_settings: Settings) -> None:
     for name, (url, _, _) in conformance_settings.servers.items():
         backend = known_backends()[name]
@@ -83,10 +63,3 @@ def test_a_private_part_is_gone_when_it_was_a_database(conformance_settings: Set
             assert not any(backend.residue(mine).values())
         with backend.private(url, own) as again:
             assert not any(backend.residue(again).values())
-
-
-def _eventually(proxy: Proxy, wanted: int) -> None:
-    end = time.monotonic() + 10.0
-    while proxy.connections != wanted:
-        assert time.monotonic() < end, proxy.connections
-        time.sleep(0.01)
