@@ -65,14 +65,14 @@ class Ground:
         while grown(expected or {}, least) and time.monotonic() < end:
             time.sleep(_AGAIN_SECONDS)
             counted = self._count(session, clients)
-            least = {kind: min(number, counted[kind]) for kind, number in least.items()}
+            least = {kind: min(number, counted.get(kind, number)) for kind, number in least.items()}
         return least
 
     def _count(self, session: Session, clients: Iterable[int]) -> Count:
         counted = dict(self.residue())
         if self.proxy is not None:
             counted["connections"] = self.proxy.connections
-        for client in clients:
+        for client in set(clients) - session.lost:
             measured: Count = session.call(client, Step("measure")).value or {}
             counted |= {f"{kind} of client {client}": n for kind, n in measured.items()}
         return counted
