@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 from hypothesis import strategies as st
 
@@ -184,7 +182,6 @@ def _lives(client: int, times: int) -> list[Step]:
     start = Step("start", arguments={"heart": True})
     join = Step("join_group_create", GROUP, {"capabilities": "here"})
     stand = Step("campaign", GROUP)
-    own = b"lock-%d" % client
     gives_back = [
         Step("acquire", LOCK, {"blocking": True}),
         Step("release", LOCK),
@@ -193,9 +190,12 @@ def _lives(client: int, times: int) -> list[Step]:
         Step("stand_down", GROUP),
         Step("leave_group", GROUP),
     ]
-    holds_on = [Step("acquire", own, {"blocking": False}), join, stand]
-    lives = [[start, *life, Step("stop")] for life in (gives_back, holds_on)]
-    return list(itertools.chain(*itertools.islice(itertools.cycle(lives), times)))
+    steps = []
+    for number in range(times):
+        # Another name each time: what a lock leaves behind may be one for each name.
+        own = Step("acquire", b"lock-%d-%d-%d" % (client, times, number), {"blocking": False})
+        steps += [start, *([own, join, stand] if number % 2 else gives_back), Step("stop")]
+    return steps
 
 
 def _holding(name: bytes) -> list[Step]:

@@ -16,11 +16,9 @@ _SILENCE = "test_a_server_that_never_answers"
 _ACQUIRE = "test_a_lost_reply_to_an_acquire"
 _RELEASE = "test_a_lost_reply_to_a_release"
 _BREAK = "test_a_connection_that_breaks"
-_LIVES = "test_starting_and_stopping_leaves_nothing"
-_CUT_OFF = "test_stopping_without_the_server_leaves_nothing"
 
 
-@meant_for({}, spares=(_SILENCE, _ACQUIRE, _RELEASE, _BREAK, _LIVES, _CUT_OFF))
+@meant_for({}, spares=(_SILENCE, _ACQUIRE, _RELEASE, _BREAK))
 class Served(ServedDriver):
     """Is not broken: what the others add is their own."""
 

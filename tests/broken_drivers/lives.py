@@ -192,7 +192,7 @@ class StopsWhenItWaited(LocalLock):
         return True
 
 
-@meant_for({_LIVES: "hygiene"})
+@meant_for({_LIVES: "hygiene"}, profile="smoke")
 class LeaksDescriptors(FileDriver):
     """Opens its directory on start and never closes it: connections that are not returned."""
 
@@ -201,7 +201,7 @@ class LeaksDescriptors(FileDriver):
         os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
 
 
-@meant_for({_LIVES: "hygiene"})
+@meant_for({_LIVES: "hygiene"}, profile="smoke")
 class LeaksThreads(FileDriver):
     """Starts a thread that nobody ends: a heart, or a client library's watcher."""
 
@@ -210,7 +210,7 @@ class LeaksThreads(FileDriver):
         threading.Thread(target=threading.Event().wait, name="watcher", daemon=True).start()
 
 
-@meant_for({_LIVES: "hygiene"})
+@meant_for({_LIVES: "hygiene"}, profile="smoke")
 class LeavesFiles(FileDriver):
     """Leaves a file behind with each life: sessions, nodes or keys that nobody removes."""
 
@@ -219,7 +219,7 @@ class LeavesFiles(FileDriver):
         self._medium().open(f"life.{self.session.token}", create=True).close()
 
 
-@meant_for({_LIVES: "hygiene"})
+@meant_for({_LIVES: "hygiene"}, profile="smoke")
 class LeaksConnections(ServedDriver):
     """Makes a connection on start that nobody closes: a pool, or a watcher's own."""
 
@@ -228,7 +228,7 @@ class LeaksConnections(ServedDriver):
         _FORGOTTEN.append(self.connect())
 
 
-@meant_for({_CUT_OFF: "hygiene"}, spares=(_LIVES,))
+@meant_for({_CUT_OFF: "hygiene"}, spares=(_LIVES,), profile="smoke")
 class StopsInTheBackground(ServedDriver):
     """Leaves it to a thread to say that it stopped when nobody hears it, and never ends that."""
 
