@@ -29,6 +29,7 @@ twice: then nothing about order is claimed. Redis Cluster is not supported.
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -212,8 +213,9 @@ class RedisDriver(RemoteCoordinator):
                 return ToozConnectionError("Redis is still loading its data: try again later")
             case RedisConnectionError():
                 return ToozConnectionError(
-                    f"the connection to Redis failed or broke ({kind}): check the URL, and that "
-                    "the server runs; whether it did what was asked is unknown"
+                    f"the connection to Redis failed or broke ({_reason(error)}): check the URL, "
+                    "the TLS options, and that the server runs; whether it did what was asked "
+                    "is unknown"
                 )
             case OutOfMemoryError():
                 return ToozError("Redis has reached its maxmemory: give it more")
@@ -357,6 +359,12 @@ def _read_member(member_id: bytes, stay: bytes, capabilities: bytes) -> Member:
 
 def _time(microseconds: bytes) -> datetime:
     return _EPOCH + timedelta(microseconds=int(microseconds))
+
+
+def _reason(error: Exception) -> str:
+    """Return why there is no connection: in TLS's own words, else the kind of error."""
+    cause = error.__cause__ or error.__context__
+    return str(cause) if isinstance(cause, ssl.SSLError) else type(error).__name__
 
 
 def _check_size(*names: bytes) -> None:
