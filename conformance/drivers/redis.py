@@ -47,6 +47,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeout
+from redis.sentinel import MasterNotFoundError
 
 from conformance.characteristics import Characteristics
 from conformance.coordinator import Member
@@ -211,6 +212,13 @@ class RedisDriver(RemoteCoordinator):
                 )
             case BusyLoadingError():
                 return ToozConnectionError("Redis is still loading its data: try again later")
+            case MasterNotFoundError():
+                return ToozConnectionError(
+                    f"no sentinel that answers knows a master {self._options.sentinel!r} that is "
+                    "up: check the URL, sentinel, sentinel_fallback, sentinel_username and "
+                    "sentinel_password, the TLS options where there is sentinel_ssl, and that the "
+                    "sentinels run; the error's cause has what each said"
+                )
             case RedisConnectionError():
                 return ToozConnectionError(
                     f"the connection to Redis failed or broke ({_reason(error)}): check the URL, "
