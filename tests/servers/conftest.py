@@ -7,10 +7,13 @@ backend is.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from conformance.faults.addresses import address_of, at_address
+from conformance.faults.proxy import Proxy
 from conformance.gate import Settings
 from tests.servers.backends import basic
 from tests.servers.certificates import Certificates, make_certificates
@@ -47,6 +50,21 @@ def backend(request: pytest.FixtureRequest, conformance_settings: Settings) -> s
 def url(backend: str, conformance_settings: Settings) -> str:
     """The URL of the run's server of that backend."""
     return conformance_settings.servers[backend][0]
+
+
+@pytest.fixture
+def proxy(url: str) -> Iterator[Proxy]:
+    """A link to that server, which can be broken."""
+    server = address_of(url)
+    assert server is not None
+    with Proxy(*server) as made:
+        yield made
+
+
+@pytest.fixture
+def relayed(url: str, proxy: Proxy) -> str:
+    """The URL of that server through the link."""
+    return at_address(url, *proxy.address)
 
 
 @pytest.fixture(scope="session")

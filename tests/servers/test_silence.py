@@ -18,7 +18,7 @@ from conformance.coordination import (
     ToozConnectionError,
     get_coordinator,
 )
-from conformance.faults.addresses import address_of, at_address
+from conformance.faults.addresses import at_address
 from conformance.faults.proxy import Proxy
 
 BACKENDS = {"zookeeper", "redis", "memcached", "postgresql", "mysql", "etcd", "consul"}
@@ -66,15 +66,6 @@ _CALLS: dict[str, Callable[[Coordinator, Any], object]] = {
     "heartbeat": lambda one, held: one.heartbeat(),
 }
 """All calls of a coordinator that take a server, and those of a lock that it holds."""
-
-
-@pytest.fixture
-def proxy(url: str) -> Iterator[Proxy]:
-    """A link to the server."""
-    server = address_of(url)
-    assert server is not None
-    with Proxy(*server) as made:
-        yield made
 
 
 @pytest.fixture
