@@ -13,13 +13,17 @@ def basic(name: str) -> str:
 
 
 def use(coordinator: Coordinator) -> None:
-    """Start a coordinator, use a lock and a group, and stop it."""
+    """Start a coordinator, use a lock, a group and a leadership, and stop it."""
     coordinator.start()
     lock = coordinator.get_lock(b"lock")
     assert lock.acquire(blocking=False)
     assert lock.is_still_owner()
     coordinator.join_group_create(b"group")
     assert coordinator.get_members(b"group").get() == {coordinator.member_id}
+    coordinator.watch_elected_as_leader(b"group", lambda event: None)
+    coordinator.run_elect_coordinator()
+    assert coordinator.get_leader(b"group").get() == coordinator.member_id
+    assert coordinator.stand_down_group_leader(b"group")
     coordinator.leave_group(b"group").get()
     coordinator.delete_group(b"group").get()
     assert lock.release()

@@ -290,13 +290,13 @@ def test_a_killed_waiters_connection_is_replaced(
     assert held.acquire()
 
     def kill_waiters() -> None:
-        sent = admin(
+        statement = (
             "SELECT pg_terminate_backend(pid) FROM coordination_1.advisory "
             "WHERE NOT granted AND mode = 'ShareLock'"
         )
-        assert sent
+        eventually(lambda: bool(admin(statement)))
 
-    threading.Timer(0.3, kill_waiters).start()
+    threading.Thread(target=kill_waiters).start()
     with pytest.raises(ToozConnectionError):
         wanted.acquire(blocking=10)
     assert not wanted.acquired
