@@ -59,9 +59,9 @@ def make_certificates(directory: Path) -> Certificates:
     ):
         one.cert_chain_pems[0].write_to_path(certificate)
         one.private_key_pem.write_to_path(key)
-    key = serialization.load_pem_private_key(client.private_key_pem.bytes(), None)
+    client_key = serialization.load_pem_private_key(client.private_key_pem.bytes(), None)
     made.locked_key.write_bytes(
-        key.private_bytes(
+        client_key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.BestAvailableEncryption(KEY_PASSWORD.encode()),

@@ -135,7 +135,7 @@ def _eventually(condition: Callable[[], object]) -> None:
 
 
 def _coordinator(url: str, **options: Any) -> Coordinator:
-    given = {
+    given: dict[str, Any] = {
         "sentinel": "main",
         "sentinel_password": _SENTINEL_PASSWORD,
         "timeout": 60.0,

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ def make(url: str) -> Iterator[Callable[..., Coordinator]]:
     with contextlib.ExitStack() as stack:
 
         def make_one(member: bytes, at: str = url, **options: Any) -> Coordinator:
-            given = {"namespace": namespace, "timeout": _TIMEOUT} | options
+            given: dict[str, Any] = {"namespace": namespace, "timeout": _TIMEOUT} | options
             coordinator = get_coordinator(at, member, **given)
             coordinator.start()
             stack.callback(lambda: coordinator.stop() if coordinator.is_started else None)
@@ -117,12 +118,14 @@ def test_starting_ends_in_time(url: str) -> None:
         assert not coordinator.is_started
 
 
-def test_every_call_ends_in_time(url: str, proxy: Proxy, make: Callable[..., Coordinator]) -> None:
-    at = at_address(url, *proxy.address)
-    calls, members = {}, []
+def test_every_call_ends_in_time(
+    relayed: str, proxy: Proxy, make: Callable[..., Coordinator]
+) -> None:
+    calls: dict[str, Callable[[], object]] = {}
+    members: list[Coordinator] = []
     make(b"founder").create_group(GROUP).get()
     for number, (name, call) in enumerate(_CALLS.items()):
-        one = make(b"m%d" % number, at)
+        one = make(b"m%d" % number, relayed)
         held = one.get_lock(one.member_id)
         assert held.acquire(blocking=False)
         one.join_group(GROUP).get()
@@ -130,7 +133,7 @@ def test_every_call_ends_in_time(url: str, proxy: Proxy, make: Callable[..., Coo
         one.watch_elected_as_leader(one.member_id, print)
         if name != "run_elect_coordinator":
             one.run_elect_coordinator()
-        calls[name] = lambda call=call, one=one, held=held: call(one, held)
+        calls[name] = partial(call, one, held)
         members.append(one)
     proxy.stall()
     wrong = _endings(calls)
@@ -142,10 +145,10 @@ def test_every_call_ends_in_time(url: str, proxy: Proxy, make: Callable[..., Coo
 
 
 def test_a_waiter_does_not_wait_for_ever(
-    url: str, proxy: Proxy, make: Callable[..., Coordinator]
+    relayed: str, proxy: Proxy, make: Callable[..., Coordinator]
 ) -> None:
     holder = make(b"holder", timeout=30.0).get_lock(FREE)
-    waiter = make(b"waiter", at_address(url, *proxy.address)).get_lock(FREE)
+    waiter = make(b"waiter", relayed).get_lock(FREE)
     assert holder.acquire()
     with ThreadPoolExecutor(1) as threads:
         ended = threads.submit(_ending, waiter.acquire)
