@@ -58,13 +58,14 @@ def place(directory: Path) -> Place:
 
 
 def figure(directory: Path, *histories: History) -> Benchmark:
-    objection = object_to(histories)
+    objection = object_to(histories, 1.0)
     return result(
         histories,
         test="a test",
         place=place(directory),
         implementation="reference",
         clients=2,
+        seconds=1.0,
         run_directory=directory,
         invalid=objection.reason if objection else None,
     )
@@ -84,28 +85,28 @@ PASSED_ON = History.of(
 
 
 def test_a_wait_is_from_the_call_of_an_acquire_to_its_return() -> None:
-    assert contention(PASSED_ON, 2).waits.tolist() == [10, 125, 110]
+    assert contention(PASSED_ON, 2, 1.0).waits.tolist() == [10, 125, 110]
 
 
 def test_a_hand_off_is_from_the_call_of_a_release_to_the_next_grant() -> None:
-    assert contention(PASSED_ON, 2).hand_offs.tolist() == [30, 50]
+    assert contention(PASSED_ON, 2, 1.0).hand_offs.tolist() == [30, 50]
 
 
 def test_a_hold_is_from_the_grant_to_the_call_of_the_release() -> None:
-    assert contention(PASSED_ON, 2).holds.tolist() == [90, 70, 50]
+    assert contention(PASSED_ON, 2, 1.0).holds.tolist() == [90, 70, 50]
 
 
 def test_grants_are_counted_for_each_client() -> None:
-    assert contention(PASSED_ON, 2).grants == [{0: 2, 1: 1}]
+    assert contention(PASSED_ON, 2, 1.0).grants == [{0: 2, 1: 1}]
 
 
 def test_grants_per_second_are_those_from_the_first_call_to_the_last_return() -> None:
-    assert contention(PASSED_ON, 2).figures["grants per second"] == pytest.approx(3 / 305e-9)
+    assert contention(PASSED_ON, 2, 1.0).figures["grants per second"] == pytest.approx(3 / 305e-9)
 
 
 def test_a_release_that_nobody_waited_for_is_no_hand_off() -> None:
     alone = [acquire(0, 0, 10), release(0, 20, 30), acquire(1, 40, 50), release(1, 60, 70)]
-    found = contention(History.of(alone), 2)
+    found = contention(History.of(alone), 2, 1.0)
     assert found.hand_offs.size == 0
     assert "hand-off" not in found.times
     assert "share handed to another client" not in found.figures
@@ -119,14 +120,14 @@ def test_taking_the_lock_back_before_those_who_wait_is_a_hand_off_to_oneself() -
         acquire(0, 40, 50),
         release(0, 60, 70),
     ]
-    found = contention(History.of(barging), 2)
+    found = contention(History.of(barging), 2, 1.0)
     assert found.hand_offs.tolist() == [30]
     assert found.figures["share handed to another client"] == 0.0
 
 
 def test_a_client_without_a_grant_shows() -> None:
     starving = [acquire(0, 0, 10), acquire(1, 5, 500, granted=False), release(0, 20, 30)]
-    figures = contention(History.of(starving), 3).figures
+    figures = contention(History.of(starving), 3, 1.0).figures
     assert figures["fewest grants"] == 0
     assert figures["most grants"] == 1
     assert figures["clients without a grant"] == 2
@@ -135,7 +136,7 @@ def test_a_client_without_a_grant_shows() -> None:
 
 def test_a_wait_that_ends_without_the_lock_is_a_refusal_and_no_wait() -> None:
     refused = [acquire(0, 0, 10), acquire(1, 5, 500, granted=False), release(0, 20, 30)]
-    found = contention(History.of(refused), 2)
+    found = contention(History.of(refused), 2, 1.0)
     assert found.refused == 1
     assert found.waits.tolist() == [10]
 
@@ -143,11 +144,20 @@ def test_a_wait_that_ends_without_the_lock_is_a_refusal_and_no_wait() -> None:
 def test_a_client_that_took_over_gets_its_grants_where_its_forerunner_stood() -> None:
     after = successor(1)
     history = History.of([acquire(0, 0, 5), release(0, 6, 7), acquire(after, 8, 10)])
-    assert contention(history, 2).grants == [{0: 1, 1: 1}]
+    assert contention(history, 2, 1.0).grants == [{0: 1, 1: 1}]
+
+
+def test_what_comes_after_the_planned_seconds_is_not_counted() -> None:
+    found = contention(PASSED_ON, 2, 150e-9)  # until client 1 was granted the lock
+    assert found.grants == [{0: 1, 1: 1}]
+    assert found.hand_offs.tolist() == [30]
+    assert found.holds.tolist() == [90]
+    assert found.refused == 1
+    assert found.seconds == 130e-9
 
 
 def test_several_turns_have_the_samples_of_all_and_the_time_of_all() -> None:
-    found = together([contention(PASSED_ON, 2), contention(PASSED_ON, 2)])
+    found = together([contention(PASSED_ON, 2, 1.0), contention(PASSED_ON, 2, 1.0)])
     assert found.hand_offs.tolist() == [30, 50, 30, 50]
     assert found.passed_on == 4
     assert found.figures["grants per second"] == pytest.approx(3 / 305e-9)
@@ -156,7 +166,7 @@ def test_several_turns_have_the_samples_of_all_and_the_time_of_all() -> None:
 def test_who_gets_nothing_in_a_turn_shows_whatever_it_got_in_another() -> None:
     first = [acquire(0, 0, 10), acquire(1, 5, 500, granted=False), release(0, 20, 30)]
     second = [acquire(1, 0, 10), acquire(0, 5, 500, granted=False), release(1, 20, 30)]
-    figures = together([contention(History.of(its), 2) for its in (first, second)]).figures
+    figures = together([contention(History.of(its), 2, 1.0) for its in (first, second)]).figures
     assert figures["clients without a grant"] == 2
     assert figures["fewest grants"] == 0
     assert figures["jain index"] == pytest.approx(1 / 2)
@@ -397,7 +407,7 @@ def test_contending_clients_acquire_hold_and_release_in_turn(
     for operations in history.by_client().values():
         names = [o.name for o in operations if o.value is True]
         assert names == ["acquire", "release"] * (len(names) // 2)
-    assert contention(history, 2).holds.min() >= HOLD * 1e9
+    assert contention(history, 2, 1.0).holds.min() >= HOLD * 1e9
 
 
 # -- a whole run ------------------------------------------------------------------

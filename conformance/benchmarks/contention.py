@@ -4,6 +4,10 @@ The figures are made from the history of the clients' calls, the one that the lo
 judges. Only a lock that was exclusive has figures: one that lets two clients in is fast
 because it does not work, so what was measured of it is not told.
 
+Waits are for ever, so what is measured is waiting alone, not how a driver ends a wait that
+was too long; what comes after the planned seconds, while those who wait still get the lock
+one by one, is judged and not counted.
+
 A client writes each call down before and after it, which takes it some microseconds
 between its calls: little beside the hold, and no part of a wait. It is part of a hand-off
 only where the last holder takes the lock back itself. Inside one process the writers
@@ -65,7 +69,7 @@ _GRACE = 30.0
 
 def contend(clients: int, seconds: float) -> Plan:
     """Return the plan of clients that acquire, hold and release one lock for a while."""
-    step = Step("cycle", LOCK, {"seconds": seconds, "hold": HOLD})
+    step = Step("cycle", LOCK, {"seconds": seconds, "hold": HOLD, "for ever": True})
     everyone = range(clients)
     return Plan(
         coordinators={client: client for client in everyone},
@@ -98,7 +102,7 @@ class Contention:
     acquire that is granted, where somebody was waiting. (A hand-off does not begin with
     the *return* of the release: the next holder may be told before the last one is.)
     ``grants`` are, for each turn, the acquisitions of each client, ``refused`` counts the
-    waits that ended without one, ``passed_on`` the hand-offs to another client than the
+    waits that brought none in time, ``passed_on`` the hand-offs to another client than the
     last holder, ``seconds`` are those from the first call of a turn to its last return.
     """
 
@@ -152,15 +156,17 @@ def together(turns: Sequence[Contention]) -> Contention:
     )
 
 
-def contention(history: History, clients: int) -> Contention:
+def contention(history: History, clients: int, seconds: float) -> Contention:
     """Return what clients 0 to ``clients`` - 1 got of the one lock in a history.
 
     :param history: one in which the lock was exclusive
+    :param seconds: how long the clients went on; later grants and releases are not counted
     :raises ValueError: no call of the history returned
     """
+    last = _last(history, seconds)
     acquires = history.only("acquire")
-    grants = [o for o in acquires if o.is_ok and o.value is True]
-    ends = [o.end for o in history.operations if o.end is not None]
+    grants = [o for o in acquires if o.is_ok and o.value is True and _end(o) <= last]
+    ends = [_end(o) for o in history.operations if _end(o) <= last]
     if not ends:
         raise ValueError("no call returned: nothing can be said of the lock")
     releases = [o for o in history.only("release") if o.is_ok and o.value is True]
@@ -170,10 +176,10 @@ def contention(history: History, clients: int) -> Contention:
         per_client[lane(grant.client)] += 1
     return Contention(
         waits=nanoseconds(_end(o) - o.call for o in grants),
-        holds=nanoseconds(_holds(history)),
+        holds=nanoseconds(_holds(history, last)),
         hand_offs=nanoseconds(_end(grant) - release.call for release, grant in hand_offs),
         grants=[per_client],
-        refused=sum(o.is_ok and o.value is False for o in acquires),
+        refused=len(acquires) - len(grants),
         passed_on=sum(release.client != grant.client for release, grant in hand_offs),
         seconds=(max(ends) - history.operations[0].call) / 1e9,
     )
@@ -186,6 +192,7 @@ def result(
     place: Place,
     implementation: str,
     clients: int,
+    seconds: float,
     run_directory: Path,
     invalid: str | None = None,
     evidence: Sequence[str] = (),
@@ -194,6 +201,7 @@ def result(
 
     :param place: where it was
     :param implementation: whose lock it was
+    :param seconds: how long the clients went on in each turn
     :param invalid: why nothing that was measured may be used, if so
     :param evidence: where the history is kept that shows it
     """
@@ -210,7 +218,7 @@ def result(
     )
     if invalid is not None:
         return measured
-    found = together([contention(history, clients) for history in histories])
+    found = together([contention(history, clients, seconds) for history in histories])
     name = f"contended {place.backend} {place.level} {clients} {implementation}"
     return msgspec.structs.replace(
         measured,
@@ -223,15 +231,25 @@ def result(
     )
 
 
-def object_to(histories: Iterable[History]) -> Objection | None:
-    """Judge histories; return the first objection, None when all may be used."""
+def object_to(histories: Iterable[History], seconds: float) -> Objection | None:
+    """Judge histories; return the first objection, None when all may be used.
+
+    :param seconds: how long the clients went on in each turn
+    """
     for history in histories:
         finding = judge(history)
         if finding.verdict is not Verdict.HELD:
             return Objection(history, finding, f"{finding.rule}: {finding.reason}")
-        if not any(o.is_ok and o.value is True for o in history.only("acquire")):
+        last = _last(history, seconds)
+        if not any(_end(o) <= last and o.value is True for o in history.only("acquire")):
             return Objection(history, finding, "nobody was granted the lock")
     return None
+
+
+def _last(history: History, seconds: float) -> int:
+    """Return the last moment that counts, when clients went on for so many seconds."""
+    began = history.operations[0].call if history.operations else 0
+    return began + round(seconds * 1e9)
 
 
 def _hand_offs(
@@ -251,11 +269,11 @@ def _hand_offs(
     return found
 
 
-def _holds(history: History) -> Iterator[int]:
-    """Yield how long each hold lasted that ended in a release."""
+def _holds(history: History, last: int) -> Iterator[int]:
+    """Yield how long each hold lasted that ended in a release until then."""
     since: dict[int, int] = {}
     for operation in history.operations:  # those of one client are in its order
-        if operation.is_ok and operation.value is True:
+        if operation.is_ok and operation.value is True and _end(operation) <= last:
             if operation.name == "acquire":
                 since[operation.client] = _end(operation)
             elif operation.name == "release" and operation.client in since:

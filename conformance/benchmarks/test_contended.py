@@ -52,7 +52,7 @@ def test_contended_lock(
     for name, its in histories.items():
         reason, evidence = (its, []) if isinstance(its, str) else (None, [])
         its = [] if isinstance(its, str) else its
-        if (objection := object_to(its)) is not None:
+        if (objection := object_to(its, effort.contended)) is not None:
             reason = objection.reason
             evidence = _keep(test, place, name, settings, plan, objection)
         found[name] = result(
@@ -61,6 +61,7 @@ def test_contended_lock(
             place=place,
             implementation=name,
             clients=clients,
+            seconds=effort.contended,
             run_directory=settings.run_directory,
             invalid=reason,
             evidence=evidence,
