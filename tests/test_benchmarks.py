@@ -58,7 +58,7 @@ def place(directory: Path) -> Place:
 
 
 def figure(directory: Path, *histories: History) -> Benchmark:
-    objection = object_to(histories, 1.0)
+    objections = [found for history in histories if (found := object_to(history, 1.0))]
     return result(
         histories,
         test="a test",
@@ -67,7 +67,7 @@ def figure(directory: Path, *histories: History) -> Benchmark:
         clients=2,
         seconds=1.0,
         run_directory=directory,
-        invalid=objection.reason if objection else None,
+        invalid=objections[0].reason if objections else None,
     )
 
 
@@ -540,7 +540,7 @@ def make(url, member, **options):
 
     def half_a_lock(name):
         lock = get_lock(name)
-        lock.release = lambda: False
+        lock.acquire = lambda *arguments, **options: False
         return lock
 
     coordinator.get_lock = half_a_lock
@@ -549,7 +549,7 @@ def make(url, member, **options):
 def nowhere(url, member, **options):
     raise RuntimeError("it wants something else installed")
 """
-"""One whose locks are never released, and one that cannot be made."""
+"""One whose locks are never to be had, and one that cannot be made."""
 
 
 def test_implementations_are_measured_side_by_side_in_one_run(

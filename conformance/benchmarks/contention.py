@@ -16,7 +16,7 @@ take turns with those who wait, so a lock in memory passes on more slowly than u
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -231,18 +231,17 @@ def result(
     )
 
 
-def object_to(histories: Iterable[History], seconds: float) -> Objection | None:
-    """Judge histories; return the first objection, None when all may be used.
+def object_to(history: History, seconds: float) -> Objection | None:
+    """Judge the history of a turn; return None when what was measured may be used.
 
-    :param seconds: how long the clients went on in each turn
+    :param seconds: how long the clients went on
     """
-    for history in histories:
-        finding = judge(history)
-        if finding.verdict is not Verdict.HELD:
-            return Objection(history, finding, f"{finding.rule}: {finding.reason}")
-        last = _last(history, seconds)
-        if not any(_end(o) <= last and o.value is True for o in history.only("acquire")):
-            return Objection(history, finding, "nobody was granted the lock")
+    finding = judge(history)
+    if finding.verdict is not Verdict.HELD:
+        return Objection(history, finding, f"{finding.rule}: {finding.reason}")
+    last = _last(history, seconds)
+    if not any(_end(o) <= last and o.value is True for o in history.only("acquire")):
+        return Objection(history, finding, "nobody was granted the lock")
     return None
 
 

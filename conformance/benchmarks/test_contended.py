@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,29 +45,25 @@ def test_contended_lock(
     effort = EFFORTS[settings.profile] if measuring else ONCE
     plan = contend(clients, effort.contended)
     directory, turns = Path(settings.directory), effort.turns if beside else 1
-    histories: dict[str, list[History] | str] = benchmark.pedantic(
-        _in_turns, (crew, place, beside, plan, directory, turns)
-    )
+    name = place.driver.implementation
+    parts = {name: _Part(place)} | {other: _Part(side) for other, side in beside.items()}
+    benchmark.pedantic(_take_turns, (crew, parts, plan, directory, effort.contended, turns))
     test = f"{request.node.path.stem}::{request.node.name}"
-    found = {}
-    for name, its in histories.items():
-        reason, evidence = (its, []) if isinstance(its, str) else (None, [])
-        its = [] if isinstance(its, str) else its
-        if (objection := object_to(its, effort.contended)) is not None:
-            reason = objection.reason
-            evidence = _keep(test, place, name, settings, plan, objection)
-        found[name] = result(
-            its,
+    found = {
+        implementation: result(
+            part.histories,
             test=test,
             place=place,
-            implementation=name,
+            implementation=implementation,
             clients=clients,
             seconds=effort.contended,
             run_directory=settings.run_directory,
-            invalid=reason,
-            evidence=evidence,
+            invalid=part.reason,
+            evidence=_keep(test, place, implementation, settings, plan, part.objection),
         )
-    ours = found.pop(place.driver.implementation)
+        for implementation, part in parts.items()
+    }
+    ours = found.pop(name)
     if measuring:
         record_benchmark(ours)
         for other in found.values():
@@ -78,24 +75,43 @@ def test_contended_lock(
         pytest.fail(reason, pytrace=False)
 
 
-def _in_turns(
-    crew: Crew, place: Place, beside: Beside, plan: Plan, directory: Path, turns: int
-) -> dict[str, list[History] | str]:
-    """Carry out a plan in turns; return each implementation's histories, or why there are none."""
-    ours: list[History] = []
-    others: dict[str, list[History] | str] = {
-        name: side if isinstance(side, str) else [] for name, side in beside.items()
-    }
+@dataclass
+class _Part:
+    """What came of one implementation: its histories, or why there are none to use."""
+
+    side: Place | str
+    histories: list[History] = field(default_factory=list)
+    objection: Objection | None = None
+    trouble: str | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it has no figures; None while it has."""
+        if isinstance(self.side, str):
+            return self.side
+        return self.trouble or (self.objection.reason if self.objection else None)
+
+
+def _take_turns(
+    crew: Crew, parts: Mapping[str, _Part], plan: Plan, directory: Path, seconds: float, turns: int
+) -> None:
+    """Carry out a plan with each implementation in turn, until there is an objection to it.
+
+    :raises Trouble: the implementation under test, which is the first, could not be run
+    """
     for _ in range(turns):
-        ours.append(run(crew, place.target, plan, directory))
-        for name, side in beside.items():
-            its = others[name]
-            if isinstance(side, Place) and isinstance(its, list):
-                try:
-                    its.append(run(crew, side.target, plan, directory))
-                except Trouble as trouble:  # told in its result
-                    others[name] = spelled(trouble)
-    return {place.driver.implementation: ours, **others}
+        for number, part in enumerate(parts.values()):
+            if part.reason is not None or isinstance(part.side, str):
+                continue
+            try:
+                history = run(crew, part.side.target, plan, directory)
+            except Trouble as trouble:
+                if number == 0:
+                    raise
+                part.trouble = spelled(trouble)
+                continue
+            part.histories.append(history)
+            part.objection = object_to(history, seconds)
 
 
 def _keep(
@@ -104,10 +120,10 @@ def _keep(
     implementation: str,
     settings: Settings,
     plan: Plan,
-    objection: Objection,
+    objection: Objection | None,
 ) -> list[str]:
     """Save the evidence of a lock that was not exclusive; return where, within the run."""
-    if objection.finding.verdict is not Verdict.FALSIFIED:
+    if objection is None or objection.finding.verdict is not Verdict.FALSIFIED:
         return []
     name = test.replace("::", "-").replace("[", "-").replace("]", "")
     path = Path("evidence") / name / f"{re.sub('[^a-z0-9]+', '-', implementation.lower())}.msgpack"
