@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -284,6 +285,16 @@ def test_any_number_of_calls_take_turns_after_warming_up() -> None:
 def test_the_last_batch_is_cut_to_the_rounds_wanted() -> None:
     effort = Effort(rounds=3, seconds=60.0, contended=1.0, batch=2)
     assert recorded(effort) == "ssffoo" + "ssffoo" + "sfo"
+
+
+def test_slow_calls_take_turns_more_often() -> None:
+    calls: list[str] = []
+    slow = Call("slow", lambda: calls.append("s") or time.sleep(0.03))
+    take_turns(
+        [slow, Call("fast", lambda: calls.append("f"))],
+        Effort(rounds=3, seconds=60.0, contended=1.0, batch=2),
+    )
+    assert "".join(calls) == "ssff" + "sf" * 3
 
 
 def test_timing_ends_when_its_time_is_over() -> None:

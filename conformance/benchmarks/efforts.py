@@ -11,8 +11,8 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True):
     """How much is measured.
 
     ``rounds`` is how often a call is timed, ``seconds`` the time for each of those that take
-    turns after which timing ends even so, ``batch`` how many of these come in a row before
-    the next has its turn. ``contended`` are the seconds for which clients contend, and
+    turns after which timing ends even so, ``batch`` how many of these come in a row at most
+    before the next has its turn. ``contended`` are the seconds for which clients contend, and
     ``turns`` how often they do where implementations take turns.
     """
 

@@ -13,10 +13,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from conformance.benchmarks.distribution import Samples, nanoseconds
 from conformance.benchmarks.efforts import Effort
 
 __all__ = ["Call", "Timed", "WrongAnswer", "check", "take_turns"]
+
+
+_BATCH_SECONDS = 0.05
+"""How long a batch of the slowest of them may take: little beside what disturbs a machine."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,8 @@ class WrongAnswer(AssertionError):
 def take_turns(calls: Sequence[Call], effort: Effort) -> list[Timed]:
     """Time calls in alternating batches, as often each.
 
-    The first batch of each is for warming up and is dropped. One that fails has no further
-    turn; the others go on.
+    The first batch of each is for warming up and is dropped; how long it took says how many
+    calls a batch may have. One that fails has no further turn; the others go on.
     """
     samples: list[list[int]] = [[] for _ in calls]
     failed: dict[int, Exception] = {}
@@ -63,11 +69,13 @@ def take_turns(calls: Sequence[Call], effort: Effort) -> list[Timed]:
 
     with _own_garbage_only():
         turn(effort.batch)
+        slowest = max((np.median(its) for its in samples if its), default=1.0)
+        batch = max(1, min(effort.batch, int(_BATCH_SECONDS * 1e9 / slowest)))
         for its in samples:
             its.clear()
         end = time.monotonic() + effort.seconds * len(calls)
-        for done in range(0, effort.rounds, effort.batch):
-            turn(min(effort.batch, effort.rounds - done))
+        for done in range(0, effort.rounds, batch):
+            turn(min(batch, effort.rounds - done))
             if time.monotonic() >= end:
                 break
     return [Timed(nanoseconds(its), failed.get(number)) for number, its in enumerate(samples)]
