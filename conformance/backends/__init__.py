@@ -10,8 +10,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Protocol
 
-__all__ = ["BACKENDS", "Backend", "Launch", "Server", "UnknownBackend", "choose", "known_backends"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Launch",
+    "Server",
+    "Spare",
+    "UnknownBackend",
+    "choose",
+    "known_backends",
+]
 
 BACKENDS = "conformance.backends"
 """The entry-point group in which a distribution names its backends."""
@@ -40,6 +50,34 @@ class Launch:
     say: Callable[[str], None] = print
 
 
+class Spare(Protocol):
+    """A second server of a backend, for what the run's other tests must not see.
+
+    Its run owns it, as it does the first. What it stores outlives a restart, if it stores
+    anything; its address may not.
+    """
+
+    @property
+    def process(self) -> str | None:
+        """What tells its process from any that it had before; None while it is down."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Its host and port, once it is started."""
+
+    def start(self) -> None:
+        """Start it; it need not answer yet."""
+
+    def wait_ready(self) -> None:
+        """Wait until it answers."""
+
+    def stop(self, *, kill: bool) -> None:
+        """End it: ask it to (SIGTERM, or what its image has instead), or SIGKILL it.
+
+        It is gone when this returns.
+        """
+
+
 @dataclass(frozen=True)
 class Backend:
     """A kind of server, or a medium of one host.
@@ -48,8 +86,9 @@ class Backend:
     it up for a run and ``stop(launch)`` takes it down; ``sweep(run_id)`` removes what a
     killed run left outside its directory. ``private(url, name)`` is the URL of a part of
     it that nobody else uses, and ``residue(url)`` counts what is stored there; None where
-    that cannot be looked at. ``variants`` are others that the same driver is for, which
-    are asked for as ``NAME:VARIANT``.
+    that cannot be looked at. ``spare(launch)`` is the second server that ``start`` made
+    ready, and left down; None where there is nothing to restart. ``variants`` are others
+    that the same driver is for, which are asked for as ``NAME:VARIANT``.
     """
 
     name: str
@@ -61,6 +100,7 @@ class Backend:
     sweep: Callable[[str], None]
     private: Callable[[str, str], str]
     residue: Callable[[str], int] | None = None
+    spare: Callable[[Launch], Spare] | None = None
     variants: Mapping[str, Backend] = field(default_factory=dict)
 
 
