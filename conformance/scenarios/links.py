@@ -14,7 +14,7 @@ from conformance.checkers import check_groups
 from conformance.checkers.losses import SEVERING
 from conformance.faults.addresses import at_address
 from conformance.faults.proxy import Proxy
-from conformance.history import NEVER, Fault, History, Operation, lane
+from conformance.history import Fault, History, Operation, lane
 from conformance.scenarios import judges
 from conformance.trial import Judge, NotExercised, Trial
 from conformance.verdict import Finding, Verdict
@@ -215,30 +215,25 @@ def told(history: History, ttl: float | None = None) -> Finding:
         well = next((beat for beat in beats if beat.is_ok), None)
         if well is None:
             continue
-        fresh = _fresh_until(beats, well, ttl)
         for beat in beats:
-            if beat.is_info and well.call < beat.call < fresh:
+            if beat.is_info and beat.call > well.call and _is_fresh(beat, beats, ttl):
                 return wrong("heartbeat", "a loss was told after all was well", beat)
         warned = any(beat.error == "ToozConnectionError" for beat in beats)
         for name in ("is_still_owner", "leave_group"):
             found = next((o for o in its if o.name == name and o.call > well.call), None)
-            if found is None or (found.end or found.call) > fresh:
+            if found is None or warned or not _is_fresh(found, beats, ttl):
                 continue
-            lost = found.value is False or found.error in ("MemberNotJoined", "GroupNotCreated")
-            if lost and not warned:
+            if found.value is False or found.error in ("MemberNotJoined", "GroupNotCreated"):
                 return wrong("heartbeat", "no heartbeat told of the loss", found)
     return judges.held("heartbeat")
 
 
-def _fresh_until(beats: Iterable[Operation], well: Operation, ttl: float | None) -> float:
-    """Return until when nothing can be lost anew: each heartbeat is a sign of life."""
+def _is_fresh(operation: Operation, beats: Iterable[Operation], ttl: float | None) -> bool:
+    """Whether what the last heartbeat before an operation kept cannot have expired by its end."""
     if ttl is None:
-        return NEVER
-    fresh = well.call + ttl * 1e9
-    for beat in beats:
-        if beat.is_ok and well.call < (beat.end or NEVER) < fresh:
-            fresh = beat.call + ttl * 1e9
-    return fresh
+        return True
+    last = max(beat.call for beat in beats if beat.is_ok and beat.call < operation.call)
+    return operation.end is not None and operation.end <= last + ttl * 1e9
 
 
 def _on_broken_link(operation: Operation, faults: Iterable[Fault]) -> bool:

@@ -37,6 +37,9 @@ _HOLDER, _OBSERVER, _WAITER = 0, 1, 2
 _WAIT = 10.0
 """Seconds for which the waiter waits: longer than most servers take to come back."""
 
+_STARTING_SECONDS = 10.0
+"""Seconds for which clients ask a server that starts, again and again."""
+
 _BEGINNING_SECONDS = 5.0
 """How long it may take to begin to wait."""
 
@@ -73,17 +76,20 @@ _FEATURES = {
 
 _BEFORE = [
     Phase({_OBSERVER: [_CREATE, _WATCH]}),
-    Phase({_HOLDER: [_TRY, _JOIN, _CAMPAIGN]}),
+    Phase({_HOLDER: [_BEAT, _TRY, _JOIN, _CAMPAIGN, _BEAT]}),
 ]
 _WAITING = Phase({_WAITER: [Step("acquire", LOCK, {"blocking": _WAIT} | _OBJECT)]})
 _GONE = Phase(
     {
-        _HOLDER: [_BEAT, _ASK, _BELIEVE, _LOOK],
-        _OBSERVER: [Step("acquire", OTHER, {"blocking": False}), _JOIN, _LISTEN, _CAMPAIGN, _BEAT],
+        _HOLDER: [_BEAT, _ASK, _BELIEVE, _LISTEN],
+        _OBSERVER: [Step("acquire", OTHER, {"blocking": False}), _JOIN],
     }
 )
 _STARTING = Phase(
-    {client: [Step("heartbeat", pause=TIMEOUT / 10)] * 6 for client in (_HOLDER, _OBSERVER)}
+    dict.fromkeys(
+        (_HOLDER, _OBSERVER),
+        [Step("until", arguments={"name": "heartbeat", "seconds": _STARTING_SECONDS})],
+    )
 )
 
 
@@ -135,6 +141,7 @@ def _restart(trial: Trial, spare: Spare, *, kill: bool) -> None:
                 {client: client for client in clients},
                 [*_BEFORE, _WAITING, _GONE, _STARTING],
                 options={"timeout": TIMEOUT},
+                patience=15 * TIMEOUT,
                 heart=False,  # a heart would be told of losses, and nobody else
                 urls=link.urls,
             ),
