@@ -41,8 +41,8 @@ __all__ = [
 TIMEOUT = 1.0
 """The driver's time-out, in seconds."""
 
-_PROMPT = 5 * TIMEOUT
-"""How long a call may take of which the server hears nothing, beyond what it may wait.
+_PROMPT = 5
+"""How many time-outs a call may take of which the server hears nothing, beyond its waiting.
 
 It may have several things to ask, a time-out for each. No more than a client's patience,
 which ends later than that for certain."""
@@ -157,7 +157,7 @@ def promptness(history: History) -> Finding:
     for operation in history.operations:
         if not _on_broken_link(operation, history.faults):
             continue
-        if (slow := overdue(operation)) is not None:
+        if (slow := overdue(operation, TIMEOUT)) is not None:
             return slow
         if operation.error not in FAMILY:
             return wrong(
@@ -169,17 +169,20 @@ def promptness(history: History) -> Finding:
     return judges.held("promptness")
 
 
-def overdue(operation: Operation) -> Finding | None:
-    """Return an objection to a call that took longer than one may on a broken link."""
+def overdue(operation: Operation, timeout: float) -> Finding | None:
+    """Return an objection to a call that took longer than one may on a broken link.
+
+    :param timeout: the driver's time-out, in seconds
+    """
     wait = operation.arguments.get("blocking")
-    allowed = _PROMPT + (wait if isinstance(wait, float) else 0.0)
+    allowed = _PROMPT * timeout + (wait if isinstance(wait, float) else 0.0)
     if operation.end is not None and operation.end - operation.call <= allowed * 1e9:
         return None
     taken = "for ever" if operation.end is None else f"{_seconds(operation):.1f} s"
     return wrong(
         "promptness",
         f"of a server that does not answer, a call waited {taken}, longer than "
-        f"{allowed:g} s with a time-out of {TIMEOUT:g} s",
+        f"{allowed:g} s with a time-out of {timeout:g} s",
         operation,
     )
 
@@ -199,15 +202,15 @@ def recovery(history: History) -> Finding:
     return judges.held("recovery")
 
 
-def told(history: History, ttl: float | None = None) -> Finding:
+def told(history: History, *, expires: bool = False) -> Finding:
     """Falsified by a heartbeat that keeps quiet about a loss, or tells of it again.
 
     Once a heartbeat has succeeded after a fault, all is well or has been told. What the
     client then finds out, by asking for its lock and by leaving its group, it must have
     been told of; and no heartbeat fails any more.
 
-    :param ttl: seconds after which what no heartbeat renewed may be lost anew; None when
-        nothing is
+    :param expires: whether what no heartbeat renewed, when it said that one is due, may be
+        lost anew
     """
     for fault in (fault for fault in history.faults if fault.kind in SEVERING):
         its = [o for o in history.operations if lane(o.client) == fault.client]
@@ -216,24 +219,24 @@ def told(history: History, ttl: float | None = None) -> Finding:
         if well is None:
             continue
         for beat in beats:
-            if beat.is_info and beat.call > well.call and _is_fresh(beat, beats, ttl):
+            if beat.is_info and beat.call > well.call and _is_fresh(beat, beats, expires):
                 return wrong("heartbeat", "a loss was told after all was well", beat)
         warned = any(beat.error == "ToozConnectionError" for beat in beats)
         for name in ("is_still_owner", "leave_group"):
             found = next((o for o in its if o.name == name and o.call > well.call), None)
-            if found is None or warned or not _is_fresh(found, beats, ttl):
+            if found is None or warned or not _is_fresh(found, beats, expires):
                 continue
             if found.value is False or found.error in ("MemberNotJoined", "GroupNotCreated"):
                 return wrong("heartbeat", "no heartbeat told of the loss", found)
     return judges.held("heartbeat")
 
 
-def _is_fresh(operation: Operation, beats: Iterable[Operation], ttl: float | None) -> bool:
-    """Whether what the last heartbeat before an operation kept cannot have expired by its end."""
-    if ttl is None:
+def _is_fresh(operation: Operation, beats: Iterable[Operation], expires: bool) -> bool:
+    """Whether no heartbeat was due between the last one before an operation and its end."""
+    last = max((b for b in beats if b.is_ok and b.call < operation.call), key=lambda b: b.call)
+    if not expires or not isinstance(last.value, int | float):
         return True
-    last = max(beat.call for beat in beats if beat.is_ok and beat.call < operation.call)
-    return operation.end is not None and operation.end <= last + ttl * 1e9
+    return operation.end is not None and operation.end <= last.call + last.value * 1e9
 
 
 def _on_broken_link(operation: Operation, faults: Iterable[Fault]) -> bool:

@@ -68,29 +68,29 @@ def _bring_back(spare: Spare, proxy: Proxy) -> None:
     spare.wait_ready()
 
 
-def noticed(history: History) -> int:
-    """How many clients had a call fail for want of a server."""
-    failed = {
-        lane(operation.client)
+def noticed(history: History) -> bool:
+    """Whether a call failed for want of a server."""
+    return any(
+        operation.error in FAMILY[1:] and _without_server(operation, history)
         for operation in history.operations
-        if operation.error in FAMILY[1:] and _without_server(operation, history)
-    }
-    return len(failed)
+    )
 
 
 # -- judges -----------------------------------------------------------------------------
 
 
-def promptness(history: History) -> Finding:
+def promptness(history: History, timeout: float) -> Finding:
     """Falsified by a call under way without a server that took long, or ended in an odd error.
 
     Calls count that began before, too. That something certainly did not happen may be told
     without a server.
+
+    :param timeout: the driver's time-out, in seconds
     """
     for operation in history.operations:
         if not any(_meet(operation, fault) for fault in history.faults):
             continue
-        if (slow := overdue(operation)) is not None:
+        if (slow := overdue(operation, timeout)) is not None:
             return slow
         if operation.is_info and operation.error not in FAMILY:
             return wrong(

@@ -16,12 +16,12 @@ from functools import partial
 import pytest
 
 from conformance.backends import Spare
-from conformance.characteristics import Feature
+from conformance.characteristics import Characteristics, Feature
 from conformance.gate import Settings
 from conformance.history import Operation
 from conformance.implementations import Driver
 from conformance.scenarios import judges, links, restarts
-from conformance.scenarios.links import TIMEOUT, Link, Unsettled, answered, insist
+from conformance.scenarios.links import Link, Unsettled, answered, insist
 from conformance.trial import Inconclusive, NotExercised, Trial
 from conformance.workload.plan import Phase, Plan, Step
 from conformance.workload.runner import Session
@@ -32,6 +32,13 @@ _about_restarts = pytest.mark.scenario("restarts", needs=(Feature.LOCKS,), remot
 LOCK, OTHER = b"lock-a", b"lock-b"
 GROUP = GROUPS[0]
 
+TIMEOUT = 2.0
+"""The driver's time-out, in seconds: servers that start are slow, not silent."""
+
+_AT_ANY_TIME = 0.001
+"""Seconds after which what expires may do so: no heart beats here, so it is out of time
+whenever something took long, and what is asked is whether the holder is told the truth."""
+
 _HOLDER, _OBSERVER, _WAITER = 0, 1, 2
 
 _WAIT = 10.0
@@ -40,8 +47,11 @@ _WAIT = 10.0
 _STARTING_SECONDS = 10.0
 """Seconds for which clients ask a server that starts, again and again."""
 
-_BEGINNING_SECONDS = 5.0
+_BEGINNING_SECONDS = 10.0
 """How long it may take to begin to wait."""
+
+_AGAIN_SECONDS = 0.01
+"""How long to wait before looking again whether it has begun."""
 
 _OBJECT = {"object": 0}
 """The lock object of a client, which it keeps after a call of unknown outcome."""
@@ -81,15 +91,13 @@ _BEFORE = [
 _WAITING = Phase({_WAITER: [Step("acquire", LOCK, {"blocking": _WAIT} | _OBJECT)]})
 _GONE = Phase(
     {
-        _HOLDER: [_BEAT, _ASK, _BELIEVE, _LISTEN],
-        _OBSERVER: [Step("acquire", OTHER, {"blocking": False}), _JOIN],
+        # No heartbeat: it would fail for want of a server, and not to tell of a loss.
+        _HOLDER: [_ASK, _BELIEVE, _LOOK],
+        _OBSERVER: [_BEAT, Step("acquire", OTHER, {"blocking": False})],
     }
 )
 _STARTING = Phase(
-    dict.fromkeys(
-        (_HOLDER, _OBSERVER),
-        [Step("until", arguments={"name": "heartbeat", "seconds": _STARTING_SECONDS})],
-    )
+    {_OBSERVER: [Step("until", b"", {"name": "heartbeat", "seconds": _STARTING_SECONDS})]}
 )
 
 
@@ -165,19 +173,20 @@ def _restart(trial: Trial, spare: Spare, *, kill: bool) -> None:
                 _take_turns(survey)
 
         history = trial.steer(plan, steer)
-        lifetime = links.lifetime(trial)
+        expires = Characteristics.NON_TIMEOUT_BASED not in driver.claims
+        lifetime = _AT_ANY_TIME if expires else None
         judge = judges.all_of(
-            restarts.promptness,
+            partial(restarts.promptness, timeout=TIMEOUT),
             restarts.granted,
-            links.locks(trial),
+            partial(judges.locks, ttl=lifetime),
             partial(judges.leadership, ttl=lifetime),
-            partial(links.told, ttl=lifetime),
+            partial(links.told, expires=expires),
             links.recovery,
             restarts.regained,
         )
         trial.judge(history, judge, plan)
-        if restarts.noticed(history) < 2:
-            raise Inconclusive("too little happened: not both clients had a call fail")
+        if not restarts.noticed(history):
+            raise Inconclusive("too little happened: no call failed for want of a server")
 
 
 def _can(driver: Driver, step: Step) -> bool:
@@ -197,7 +206,7 @@ def _wait_begun(session: Session) -> None:
     while not any(o.client == _WAITER for o in session.history().operations):
         if time.monotonic() > end:
             raise Inconclusive("the waiter did not begin to wait")
-        time.sleep(TIMEOUT / 100)
+        time.sleep(_AGAIN_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -211,6 +220,11 @@ class _Survey:
     def patience(self) -> float:
         """Seconds after which what rests on time-outs has happened for certain."""
         return 3.0 + 3 * max(TIMEOUT, self.driver.least_timeout)
+
+    def at_once(self, client: int, steps: list[Step]) -> None:
+        """Have a client make calls one right after the other."""
+        owed = [step for step in steps if _can(self.driver, step)]
+        self.session.perform(Phase({client: owed}))
 
     def call(self, client: int, step: Step) -> Operation | None:
         """Have a client make a call."""
@@ -230,9 +244,7 @@ class _Survey:
 def _take_stock(survey: _Survey) -> None:
     """Have the holder find out what it lost, while the observer wants it."""
     survey.insist(_HOLDER, _BEAT)
-    survey.call(_HOLDER, _BEAT)
-    survey.insist(_HOLDER, _ASK)
-    survey.insist(_HOLDER, _BELIEVE)
+    survey.at_once(_HOLDER, [_BEAT, _ASK, _BELIEVE, _LEAVE])
     survey.insist(_HOLDER, _LEAVE)
     survey.insist(_OBSERVER, _BEAT)
     tried = survey.call(_OBSERVER, _TRY)
