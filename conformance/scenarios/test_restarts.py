@@ -33,7 +33,7 @@ LOCK, OTHER = b"lock-a", b"lock-b"
 GROUP = GROUPS[0]
 
 TIMEOUT = 2.0
-"""The driver's time-out, in seconds: servers that start are slow, not silent."""
+"""The driver's time-out in seconds, unless it needs more: servers that start are slow."""
 
 _AT_ANY_TIME = 0.001
 """Seconds after which what expires may do so: no heart beats here, so it is out of time
@@ -144,12 +144,13 @@ def _restart(trial: Trial, spare: Spare, *, kill: bool) -> None:
     clients = (_HOLDER, _OBSERVER, _WAITER)
     with Link(trial, clients, spare.address) as link:
         driver = trial.place.driver
+        timeout = max(TIMEOUT, driver.least_timeout)
         plan = _without_what_it_lacks(
             Plan(
                 {client: client for client in clients},
                 [*_BEFORE, _WAITING, _GONE, _STARTING],
-                options={"timeout": TIMEOUT},
-                patience=15 * TIMEOUT,
+                options={"timeout": timeout},
+                patience=15 * timeout,
                 heart=False,  # a heart would be told of losses, and nobody else
                 urls=link.urls,
             ),
@@ -176,7 +177,7 @@ def _restart(trial: Trial, spare: Spare, *, kill: bool) -> None:
         expires = Characteristics.NON_TIMEOUT_BASED not in driver.claims
         lifetime = _AT_ANY_TIME if expires else None
         judge = judges.all_of(
-            partial(restarts.promptness, timeout=TIMEOUT),
+            partial(restarts.promptness, timeout=timeout),
             restarts.granted,
             partial(judges.locks, ttl=lifetime),
             partial(judges.leadership, ttl=lifetime),
