@@ -14,7 +14,7 @@ from conformance.checkers import check_groups
 from conformance.checkers.losses import SEVERING
 from conformance.faults.addresses import at_address
 from conformance.faults.proxy import Proxy
-from conformance.history import Fault, History, Operation, lane
+from conformance.history import NEVER, Fault, History, Operation, lane
 from conformance.scenarios import judges
 from conformance.trial import Judge, NotExercised, Trial
 from conformance.verdict import Finding, Verdict
@@ -214,14 +214,15 @@ def told(history: History, *, expires: bool = False) -> Finding:
     """
     for fault in (fault for fault in history.faults if fault.kind in SEVERING):
         its = [o for o in history.operations if lane(o.client) == fault.client]
-        beats = [o for o in its if o.name == "heartbeat" and o.call > fault.begin]
+        all_beats = [o for o in its if o.name == "heartbeat"]
+        beats = [beat for beat in all_beats if beat.call > (fault.end or NEVER)]
         well = next((beat for beat in beats if beat.is_ok), None)
         if well is None:
             continue
         for beat in beats:
             if beat.is_info and beat.call > well.call and _is_fresh(beat, beats, expires):
                 return wrong("heartbeat", "a loss was told after all was well", beat)
-        warned = any(beat.error == "ToozConnectionError" for beat in beats)
+        warned = any(beat.error == "ToozConnectionError" for beat in all_beats)
         for name in ("is_still_owner", "leave_group"):
             found = next((o for o in its if o.name == name and o.call > well.call), None)
             if found is None or warned or not _is_fresh(found, beats, expires):
