@@ -5,6 +5,7 @@ Run as a module it is that process, which ends when whoever started it does.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -81,7 +82,7 @@ SERVED = Backend(
     start=_start,
     stop=_stop,
     sweep=lambda run_id: None,
-    private=lambda url, name: url,
+    private=lambda url, name: contextlib.nullcontext(url),
     spare=lambda launch: _LAUNCHED[launch.run_id][1],
 )
 
