@@ -28,7 +28,7 @@ from conformance.backends.engine import EngineFailed
 from conformance.characteristics import Characteristics
 from conformance.coordination import ToozError, without_password
 from conformance.expectations import Expectation, load_expectations, refuted
-from conformance.implementations import Driver, describe
+from conformance.implementations import Driver, describe, find_factory, spelled
 from conformance.profiles import PROFILES, Profile
 from conformance.results import Benchmark, Environment, Run, ScenarioResult, Subject, save_run
 from conformance.trial import Place
@@ -57,6 +57,7 @@ _PACKAGES = (
     "python-consul",
     "redis",
     "testcontainers",
+    "tooz",
 )
 
 
@@ -81,6 +82,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     path: list[str]
     servers: dict[str, tuple[str, str | None, str | None]] = {}
     drivers: dict[str, Driver] = {}
+    beside: dict[str, dict[str, Driver | str]] = {}
+    """By backend and implementation: the driver to measure beside, or why it has none."""
     spares: list[str] = []
 
     def __repr__(self) -> str:
@@ -97,6 +100,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             for backend, (url, _, _) in self.servers.items()
             for level in self.levels
         ]
+
+    def beside_at(self, place: Place) -> dict[str, Place | str]:
+        """Return where each implementation beside runs, or why it cannot."""
+        return {
+            name: found if isinstance(found, str) else msgspec.structs.replace(place, driver=found)
+            for name, found in self.beside.get(place.backend, {}).items()
+        }
 
     @property
     def chosen_profile(self) -> Profile:
@@ -150,11 +160,13 @@ class Gate:
         keep: bool = False,
         say: Callable[[str], None] = print,
         expectations: Path | None = None,
+        beside: Sequence[str] = (),
     ) -> None:
         self._began = time.monotonic()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._launches: list[tuple[Backend, Launch]] = []
         self._keep = keep
+        self._beside = beside
         servers: dict[str, Server] = {}
         chosen_profile = _profile(profile)
         chosen: list[Backend] = []
@@ -164,6 +176,7 @@ class Gate:
         else:
             chosen = choose(backends)
         wanted = _images(images, chosen)
+        _check_beside(beside, implementation)
         run_id = new_run_id()
         self.workplace = Workplace(run_id, _sweep)
         try:
@@ -183,6 +196,11 @@ class Gate:
                 path=[entry for entry in sys.path if entry],
                 servers={n: (s.url, s.version, s.image) for n, s in servers.items()},
                 drivers={n: _driver(implementation, n, s.url) for n, s in servers.items()},
+                beside={
+                    n: {other: _beside(other, s.url) for other in beside}
+                    for n, s in servers.items()
+                    if beside
+                },
                 spares=[backend.name for backend in chosen if backend.spare is not None],
                 expectations=expected,
             )
@@ -229,9 +247,16 @@ class Gate:
                 "levels": ",".join(settings.levels),
                 "implementation": settings.implementation,
                 "strict claims": str(settings.strict_claims).lower(),
-            },
+            }
+            | ({"beside": ",".join(self._beside)} if self._beside else {}),
             environment=_environment(),
             subjects=self.subjects(),
+            beside=[
+                self._subject(backend, driver)
+                for backend, drivers in settings.beside.items()
+                for driver in drivers.values()
+                if isinstance(driver, Driver)
+            ],
             scenarios=sorted(self.scenarios, key=lambda result: result.test),
             benchmarks=sorted(self.benchmarks, key=lambda result: result.test),
             exit_status=exit_code,
@@ -241,20 +266,21 @@ class Gate:
 
     def subjects(self) -> list[Subject]:
         """Return what is under test on each backend."""
-        return [
-            Subject(
-                backend=name,
-                implementation=driver.implementation,
-                implementation_version=driver.version,
-                driver=driver.name,
-                claims=[c.name for c in Characteristics if c in driver.claims],
-                features=sorted(feature.name for feature in driver.features),
-                url=self._shown(self.settings.servers[name][0]),
-                server=self.settings.servers[name][1],
-                image=self.settings.servers[name][2],
-            )
-            for name, driver in self.settings.drivers.items()
-        ]
+        return [self._subject(name, driver) for name, driver in self.settings.drivers.items()]
+
+    def _subject(self, backend: str, driver: Driver) -> Subject:
+        url, version, image = self.settings.servers[backend]
+        return Subject(
+            backend=backend,
+            implementation=driver.implementation,
+            implementation_version=driver.version,
+            driver=driver.name,
+            claims=[c.name for c in Characteristics if c in driver.claims],
+            features=sorted(feature.name for feature in driver.features),
+            url=self._shown(url),
+            server=version,
+            image=image,
+        )
 
     def _shown_command(self, command: Sequence[str]) -> str:
         """Return the command of the run, without the passwords of its URLs."""
@@ -343,6 +369,28 @@ def _driver(implementation: str, backend: str, url: str) -> Driver:
         return describe(implementation, url)
     except (ValueError, ToozError) as error:
         raise BadSetting(f"implementation {implementation} on {backend}: {error}") from error
+
+
+def _check_beside(beside: Sequence[str], implementation: str) -> None:
+    """Refuse what cannot stand beside the implementation under test."""
+    for number, name in enumerate(beside):
+        if name in (implementation, *beside[:number]):
+            raise BadSetting(
+                f"--beside takes implementations other than the one under test "
+                f"({implementation}), each once: leave {name!r} out"
+            )
+        try:
+            find_factory(name)
+        except ValueError as error:
+            raise BadSetting(f"--beside: {error}") from error
+
+
+def _beside(implementation: str, url: str) -> Driver | str:
+    """Return the driver that an implementation beside has for a URL, or why it has none."""
+    try:
+        return describe(implementation, url)
+    except Exception as error:  # whatever is wrong with it, the run is not about it
+        return spelled(error)
 
 
 def _environment() -> Environment:

@@ -17,7 +17,15 @@ import msgspec
 import conformance
 from conformance.coordination import Characteristics, Coordinator, Feature, get_coordinator
 
-__all__ = ["IMPLEMENTATIONS", "REFERENCE", "Driver", "Factory", "describe", "find_factory"]
+__all__ = [
+    "IMPLEMENTATIONS",
+    "REFERENCE",
+    "Driver",
+    "Factory",
+    "describe",
+    "find_factory",
+    "spelled",
+]
 
 IMPLEMENTATIONS = "conformance.implementations"
 """The entry-point group in which a distribution names its implementation."""
@@ -85,6 +93,13 @@ def describe(implementation: str, url: str) -> Driver:
         least_timeout=getattr(coordinator, "least_timeout", 0.0),
         lacks=getattr(coordinator, "lacks", frozenset()),
     )
+
+
+def spelled(error: Exception) -> str:
+    """Return what an implementation raised, with its kind where that is no plain complaint."""
+    if isinstance(error, ValueError | AssertionError) and str(error):
+        return str(error)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _version(kind: type) -> str:

@@ -43,7 +43,7 @@ class Deadline:
         Raises TypeError or ValueError when it is no bool and no number of seconds >= 0.
         """
         if isinstance(waiting, bool):
-            return cls(math.inf if waiting else 0.0)
+            return _NEVER if waiting else _AT_ONCE
         if not isinstance(waiting, int | float):
             raise TypeError(
                 f"blocking takes True, False or a number of seconds, not {type(waiting).__name__}"
@@ -60,7 +60,11 @@ class Deadline:
     @property
     def expired(self) -> bool:
         """Whether no time is left."""
-        return self.remaining == 0.0
+        return time.monotonic() >= self._end
+
+
+_NEVER, _AT_ONCE = Deadline(math.inf), Deadline(-math.inf)
+"""They do not depend on when they are asked for."""
 
 
 class Owner(Protocol):
@@ -87,8 +91,11 @@ class Lock(abc.ABC):
     def __init__(self, name: bytes, owner: Owner) -> None:
         self._name = name
         self._owner = owner
-        self._changed = threading.Condition()
+        self._guard = threading.RLock()
+        self._changed = threading.Condition(self._guard)
         self._busy = False
+        self._waiting = 0
+        self._acquiring, self._releasing = f"acquiring lock {name!r}", f"releasing lock {name!r}"
 
     @property
     def name(self) -> bytes:
@@ -118,10 +125,15 @@ class Lock(abc.ABC):
         deadline = Deadline.of(blocking)
         if not isinstance(shared, bool):
             raise TypeError(f"shared takes True or False, not {type(shared).__name__}")
-        operation = f"acquiring lock {self._name!r}"
-        self._owner.check_started(operation)
-        with self._owner.translated(operation), self._alone(deadline) as alone:
-            return alone and self._acquire(deadline, shared)
+        with self._owner.translated(self._acquiring):
+            if not self._begin(deadline):
+                return False
+            try:
+                # After this, stop() waits until the acquire ends, and then releases.
+                self._owner.check_started(self._acquiring)
+                return self._acquire(deadline, shared)
+            finally:
+                self._end()
 
     def release(self) -> bool:
         """Give the lock back.
@@ -131,11 +143,11 @@ class Lock(abc.ABC):
             broken. Another object's hold is never touched.
         :raises ToozError: the server failed; whether the lock was released is unknown
         """
-        with self._owner.translated(f"releasing lock {self._name!r}"), self._changed:
+        with self._owner.translated(self._releasing), self._guard:
             try:
                 return self._is_held() and self._release()
             finally:
-                self._changed.notify_all()
+                self._tell()
 
     def is_still_owner(self) -> bool:
         """Ask the server whether this object still holds the lock."""
@@ -204,23 +216,35 @@ class Lock(abc.ABC):
             )
         return self
 
-    @contextlib.contextmanager
-    def _alone(self, deadline: Deadline) -> Iterator[bool]:
-        """Wait until no thread holds or acquires this object; yield whether that came."""
-        with self._changed:
+    def _begin(self, deadline: Deadline) -> bool:
+        """Wait until no thread holds or acquires this object, then acquire; say if that came."""
+        with self._guard:
             while self._busy or self._is_held():
-                if deadline.expired:
-                    yield False
-                    return
-                self._changed.wait(min(deadline.remaining, _RECHECK_SECONDS))
                 self._owner.check_started(f"waiting for lock {self._name!r}")
+                if deadline.expired:
+                    return False
+                self._wait_for_change(min(deadline.remaining, _RECHECK_SECONDS))
             self._busy = True
+        return True
+
+    def _end(self) -> None:
+        """Acquire no longer, with or without success."""
+        with self._guard:
+            self._busy = False
+            self._tell()
+
+    def _wait_for_change(self, seconds: float | None) -> None:
+        """Wait for a thread that tells of a change."""
+        self._waiting += 1
         try:
-            yield True
+            self._changed.wait(seconds)
         finally:
-            with self._changed:
-                self._busy = False
-                self._changed.notify_all()
+            self._waiting -= 1
+
+    def _tell(self) -> None:
+        """Wake those who wait for a change."""
+        if self._waiting:
+            self._changed.notify_all()
 
     @abc.abstractmethod
     def _acquire(self, deadline: Deadline, shared: bool) -> bool:
@@ -257,18 +281,21 @@ class Lock(abc.ABC):
         Waits for an ``acquire()`` under way, which ends because the coordinator is no
         longer started.
         """
-        with self._owner.translated(f"releasing lock {self._name!r}"), self._changed:
-            self._changed.wait_for(lambda: not self._busy)
+        with self._owner.translated(self._releasing), self._guard:
+            while self._busy:
+                self._wait_for_change(None)
             try:
                 if self._is_held():
                     self._release()
             finally:
-                self._changed.notify_all()
+                self._tell()
 
     def forget(self) -> None:
         """In a forked child: drop the inherited hold, without releasing the parent's."""
-        self._changed = threading.Condition()
+        self._guard = threading.RLock()
+        self._changed = threading.Condition(self._guard)
         self._busy = False
+        self._waiting = 0
         self._drop()
 
     @abc.abstractmethod

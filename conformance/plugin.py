@@ -69,6 +69,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="whose drivers are under test: reference, an installed implementation, or "
         "package.module:factory",
     )
+    group.addoption(
+        "--beside",
+        default="",
+        metavar="NAME[,NAME…]",
+        help="other implementations to measure in turns with the one under test; only with "
+        "--benchmark-only",
+    )
     group.addoption("--level", metavar="LEVEL[,LEVEL…]", help="threads, processes; default: both")
     group.addoption("--profile", default="gate", metavar="|".join(PROFILES), help="how hard to try")
     group.addoption(
@@ -131,6 +138,8 @@ def pytest_configure(config: pytest.Config) -> None:
             _open_gate(config)
     elif config.option.backend_url is not None:
         raise pytest.UsageError("--backend-url needs --backend=NAME, the kind of server it is")
+    elif config.option.beside:
+        raise pytest.UsageError("--beside needs --backend=NAME and --benchmark-only")
 
 
 def _narrow(config: pytest.Config) -> None:
@@ -146,6 +155,10 @@ def _narrow(config: pytest.Config) -> None:
 
 def _open_gate(config: pytest.Config) -> None:
     option = config.option
+    if option.beside and not config.getoption("benchmark_only", False):
+        raise pytest.UsageError(
+            "--beside needs --benchmark-only: benchmarks are what stands side by side"
+        )
     try:
         gate = Gate(
             backends=option.backend,
@@ -160,6 +173,7 @@ def _open_gate(config: pytest.Config) -> None:
             keep=option.keep_backend,
             say=_say,
             expectations=Path(option.expectations) if option.expectations else None,
+            beside=[name.strip() for name in option.beside.split(",") if name.strip()],
         )
     except (BadExpectations, BadSetting, UnknownBackend) as error:
         raise pytest.UsageError(str(error)) from error
@@ -204,6 +218,13 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
             f"{name}: {driver.name} ({driver.implementation} {driver.version}) at "
             f"{without_password(url)}{server}"
         )
+        for other, found in settings.beside.get(name, {}).items():
+            what = (
+                f"no driver of {other}: {found}"
+                if isinstance(found, str)
+                else f"{found.name} ({found.implementation} {found.version})"
+            )
+            lines.append(f"  beside it: {what}")
     return lines
 
 

@@ -104,7 +104,11 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
 class Benchmark(msgspec.Struct, frozen=True, kw_only=True):
     """One thing measured on one backend.
 
-    ``what`` is what was timed (``uncontended acquire + release`` …); ``floor`` the median
+    ``what`` is what was timed (``uncontended acquire + release`` …); ``implementation``
+    whose driver did it, which files written before several were measured in one run leave
+    empty: then it is the one under test. ``relative`` is how many times the median of the
+    one under test another's is, that of a contended lock's hand-offs; None for the one under
+    test itself. ``floor`` is the median
     of the floor measured in the same run in nanoseconds, with ``floor_what`` it is;
     ``ratio`` the median over the floor. A contended run has ``clients`` > 1 and figures in
     ``figures`` (``grants per second``, ``jain index`` …) besides its ``times``
@@ -116,12 +120,14 @@ class Benchmark(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     backend: str
     level: str
+    implementation: str = ""
     clients: int = 1
     times: dict[str, Measure] = {}
     figures: dict[str, float] = {}
     floor: float | None = None
     floor_what: str | None = None
     ratio: float | None = None
+    relative: float | None = None
     invalid: str | None = None
     samples: dict[str, str] = {}
     operations: int = 0
@@ -132,7 +138,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """All that one run found.
 
     ``started`` is ISO 8601 in UTC; ``command`` reproduces it; ``settings`` are the
-    plugin's options by name.
+    plugin's options by name; ``beside`` what stood beside the subjects in benchmarks.
     """
 
     schema: int = SCHEMA
@@ -144,6 +150,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, str]
     environment: Environment
     subjects: list[Subject]
+    beside: list[Subject] = []
     scenarios: list[ScenarioResult] = []
     benchmarks: list[Benchmark] = []
     exit_status: int = 0

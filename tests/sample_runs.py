@@ -413,6 +413,29 @@ def benchmarks() -> list[Benchmark]:
     return found
 
 
+def side_by_side() -> Run:
+    """Return a run in which tooz was measured beside the drivers of file and zake."""
+    found = []
+    for one in benchmarks():
+        if one.backend == "ipc":
+            continue
+        ours = msgspec.structs.replace(one, implementation="reference")
+        theirs = msgspec.structs.replace(one, implementation="tooz", relative=4.32)
+        if one.backend == "zake":
+            nothing = {"times": {}, "figures": {}, "floor": None, "floor_what": None}
+            theirs = msgspec.structs.replace(
+                theirs, ratio=None, relative=None, invalid="tooz has no driver of it", **nothing
+            )
+        found += [ours, theirs]
+    made = run(
+        subjects=[subject("file"), subject("zake")],
+        beside=[subject("file", implementation="tooz", implementation_version="9.1.0", claims=[])],
+        scenarios=[],
+        benchmarks=found,
+    )
+    return msgspec.structs.replace(made, settings={**made.settings, "beside": "tooz"})
+
+
 def contended(backend: str, level: str, clients: int, median: float) -> Benchmark:
     """Return a benchmark of several clients; ipc's of eight processes is invalid."""
     broken = (backend, level, clients) == ("ipc", "processes", 8)
@@ -429,6 +452,7 @@ def contended(backend: str, level: str, clients: int, median: float) -> Benchmar
             "fewest grants": 800.0 - 40 * clients,
             "most grants": 800.0 + 40 * clients,
             "share handed to another client": 0.9 - clients / 20,
+            "clients without a grant": 0.0,
         },
         operations=9_000 * clients,
         invalid="two clients held the lock at once" if broken else None,

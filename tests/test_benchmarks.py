@@ -5,25 +5,39 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from conformance.benchmarks.contention import HOLD, LOCK, contend, contention, judge, result
+from conformance.benchmarks.contention import (
+    HOLD,
+    LOCK,
+    contend,
+    contention,
+    judge,
+    object_to,
+    result,
+    together,
+)
 from conformance.benchmarks.distribution import jain_index, measure, nanoseconds, save_samples
 from conformance.benchmarks.efforts import Effort
 from conformance.benchmarks.floors import open_floors
-from conformance.benchmarks.timing import Call, WrongAnswer, take_turns
+from conformance.benchmarks.sides import Others, Side, able, relative_to
+from conformance.benchmarks.timing import Call, take_turns
+from conformance.characteristics import Feature
 from conformance.history import History, Operation, Outcome, successor
+from conformance.implementations import describe
 from conformance.results import Benchmark, Run, load_evidence, load_run
+from conformance.trial import Place
 from conformance.verdict import Finding, Verdict
 from conformance.workload.crew import Crew
 from conformance.workload.runner import Target, run
 from tests.conftest import Pytest
-
-HELD = Finding(Verdict.HELD, "mutual exclusion")
 
 EMBEDDED = ("file", "ipc", "zake")
 
@@ -39,16 +53,22 @@ def release(client: int, call: int, end: int) -> Operation:
     return Operation(client, "release", LOCK, {}, call, end, Outcome.OK, True)
 
 
-def figure(history: History, finding: Finding, directory: Path, clients: int = 2) -> Benchmark:
+def place(directory: Path) -> Place:
+    url = f"file://{directory / 'locks'}"
+    return Place("file", url, "threads", describe("reference", url))
+
+
+def figure(directory: Path, *histories: History) -> Benchmark:
+    objections = [found for history in histories if (found := object_to(history, 1.0))]
     return result(
-        history,
-        finding,
+        histories,
         test="a test",
-        backend="file",
-        level="threads",
-        clients=clients,
+        place=place(directory),
+        implementation="reference",
+        clients=2,
+        seconds=1.0,
         run_directory=directory,
-        evidence=[],
+        invalid=objections[0].reason if objections else None,
     )
 
 
@@ -66,28 +86,28 @@ PASSED_ON = History.of(
 
 
 def test_a_wait_is_from_the_call_of_an_acquire_to_its_return() -> None:
-    assert contention(PASSED_ON, 2).waits.tolist() == [10, 125, 110]
+    assert contention(PASSED_ON, 2, 1.0).waits.tolist() == [10, 125, 110]
 
 
 def test_a_hand_off_is_from_the_call_of_a_release_to_the_next_grant() -> None:
-    assert contention(PASSED_ON, 2).hand_offs.tolist() == [30, 50]
+    assert contention(PASSED_ON, 2, 1.0).hand_offs.tolist() == [30, 50]
 
 
 def test_a_hold_is_from_the_grant_to_the_call_of_the_release() -> None:
-    assert contention(PASSED_ON, 2).holds.tolist() == [90, 70, 50]
+    assert contention(PASSED_ON, 2, 1.0).holds.tolist() == [90, 70, 50]
 
 
 def test_grants_are_counted_for_each_client() -> None:
-    assert contention(PASSED_ON, 2).grants == {0: 2, 1: 1}
+    assert contention(PASSED_ON, 2, 1.0).grants == [{0: 2, 1: 1}]
 
 
 def test_grants_per_second_are_those_from_the_first_call_to_the_last_return() -> None:
-    assert contention(PASSED_ON, 2).figures["grants per second"] == pytest.approx(3 / 305e-9)
+    assert contention(PASSED_ON, 2, 1.0).figures["grants per second"] == pytest.approx(3 / 305e-9)
 
 
 def test_a_release_that_nobody_waited_for_is_no_hand_off() -> None:
     alone = [acquire(0, 0, 10), release(0, 20, 30), acquire(1, 40, 50), release(1, 60, 70)]
-    found = contention(History.of(alone), 2)
+    found = contention(History.of(alone), 2, 1.0)
     assert found.hand_offs.size == 0
     assert "hand-off" not in found.times
     assert "share handed to another client" not in found.figures
@@ -101,14 +121,14 @@ def test_taking_the_lock_back_before_those_who_wait_is_a_hand_off_to_oneself() -
         acquire(0, 40, 50),
         release(0, 60, 70),
     ]
-    found = contention(History.of(barging), 2)
+    found = contention(History.of(barging), 2, 1.0)
     assert found.hand_offs.tolist() == [30]
     assert found.figures["share handed to another client"] == 0.0
 
 
 def test_a_client_without_a_grant_shows() -> None:
     starving = [acquire(0, 0, 10), acquire(1, 5, 500, granted=False), release(0, 20, 30)]
-    figures = contention(History.of(starving), 3).figures
+    figures = contention(History.of(starving), 3, 1.0).figures
     assert figures["fewest grants"] == 0
     assert figures["most grants"] == 1
     assert figures["clients without a grant"] == 2
@@ -117,7 +137,7 @@ def test_a_client_without_a_grant_shows() -> None:
 
 def test_a_wait_that_ends_without_the_lock_is_a_refusal_and_no_wait() -> None:
     refused = [acquire(0, 0, 10), acquire(1, 5, 500, granted=False), release(0, 20, 30)]
-    found = contention(History.of(refused), 2)
+    found = contention(History.of(refused), 2, 1.0)
     assert found.refused == 1
     assert found.waits.tolist() == [10]
 
@@ -125,7 +145,32 @@ def test_a_wait_that_ends_without_the_lock_is_a_refusal_and_no_wait() -> None:
 def test_a_client_that_took_over_gets_its_grants_where_its_forerunner_stood() -> None:
     after = successor(1)
     history = History.of([acquire(0, 0, 5), release(0, 6, 7), acquire(after, 8, 10)])
-    assert contention(history, 2).grants == {0: 1, 1: 1}
+    assert contention(history, 2, 1.0).grants == [{0: 1, 1: 1}]
+
+
+def test_what_comes_after_the_planned_seconds_is_not_counted() -> None:
+    found = contention(PASSED_ON, 2, 150e-9)  # until client 1 was granted the lock
+    assert found.grants == [{0: 1, 1: 1}]
+    assert found.hand_offs.tolist() == [30]
+    assert found.holds.tolist() == [90]
+    assert found.refused == 1
+    assert found.seconds == 130e-9
+
+
+def test_several_turns_have_the_samples_of_all_and_the_time_of_all() -> None:
+    found = together([contention(PASSED_ON, 2, 1.0), contention(PASSED_ON, 2, 1.0)])
+    assert found.hand_offs.tolist() == [30, 50, 30, 50]
+    assert found.passed_on == 4
+    assert found.figures["grants per second"] == pytest.approx(3 / 305e-9)
+
+
+def test_who_gets_nothing_in_a_turn_shows_whatever_it_got_in_another() -> None:
+    first = [acquire(0, 0, 10), acquire(1, 5, 500, granted=False), release(0, 20, 30)]
+    second = [acquire(1, 0, 10), acquire(0, 5, 500, granted=False), release(1, 20, 30)]
+    figures = together([contention(History.of(its), 2, 1.0) for its in (first, second)]).figures
+    assert figures["clients without a grant"] == 2
+    assert figures["fewest grants"] == 0
+    assert figures["jain index"] == pytest.approx(1 / 2)
 
 
 # -- which figures count ----------------------------------------------------------
@@ -135,22 +180,38 @@ def test_a_lock_that_let_two_in_has_no_figures(tmp_path: Path) -> None:
     history = History.of(
         [acquire(0, 0, 10), acquire(1, 5, 20), release(0, 100, 110), release(1, 120, 130)]
     )
-    found = figure(history, judge(history), tmp_path)
+    found = figure(tmp_path, history)
     assert found.invalid is not None
     assert (found.times, found.figures, found.samples) == ({}, {}, {})
     assert not list(tmp_path.iterdir())
 
 
-def test_a_lock_whose_check_ran_out_of_budget_has_no_figures(tmp_path: Path) -> None:
+def test_one_turn_in_which_the_lock_let_two_in_makes_all_of_them_invalid(tmp_path: Path) -> None:
+    crowded = History.of(
+        [acquire(0, 0, 10), acquire(1, 5, 20), release(0, 100, 110), release(1, 120, 130)]
+    )
+    found = figure(tmp_path, PASSED_ON, crowded)
+    assert found.invalid is not None
+    assert not found.figures
+
+
+def test_a_lock_whose_check_ran_out_of_budget_has_no_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     undecided = Finding(Verdict.INCONCLUSIVE, "mutual exclusion", "the budget ended")
-    found = figure(PASSED_ON, undecided, tmp_path)
+    monkeypatch.setattr("conformance.benchmarks.contention.check_lock", lambda history: undecided)
+    found = figure(tmp_path, PASSED_ON)
     assert found.invalid == "mutual exclusion: the budget ended"
     assert not found.figures
 
 
-def test_a_lock_that_nobody_got_has_no_figures(tmp_path: Path) -> None:
+def test_a_lock_that_nobody_got_has_no_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Finding(Verdict.HELD, "mutual exclusion")
+    monkeypatch.setattr("conformance.benchmarks.contention.check_lock", lambda history: held)
     history = History.of([acquire(0, 0, 10, granted=False), acquire(1, 5, 20, granted=False)])
-    assert figure(history, HELD, tmp_path).invalid == "nobody was granted the lock"
+    assert figure(tmp_path, history).invalid == "nobody was granted the lock"
 
 
 def test_an_exception_from_outside_the_family_makes_the_figures_invalid() -> None:
@@ -159,7 +220,7 @@ def test_an_exception_from_outside_the_family_makes_the_figures_invalid() -> Non
 
 
 def test_an_exclusive_lock_has_figures_times_and_samples(tmp_path: Path) -> None:
-    found = figure(PASSED_ON, judge(PASSED_ON), tmp_path)
+    found = figure(tmp_path, PASSED_ON)
     assert found.invalid is None
     assert found.operations == 6
     assert found.times["wait"].median == 110
@@ -210,48 +271,110 @@ def test_jain_index_of_nothing_is_refused() -> None:
 
 
 def recorded(effort: Effort) -> str:
-    """Return in which order a subject (s) and its floor (f) were called."""
+    """Return in which order a subject (s), its floor (f) and another (o) were called."""
     calls: list[str] = []
-    subject = Call("subject", lambda: calls.append("s"))
-    take_turns(subject, Call("floor", lambda: calls.append("f")), effort)
+    take_turns([Call(name, partial(calls.append, name)) for name in "sfo"], effort)
     return "".join(calls)
 
 
-def test_a_subject_and_its_floor_take_turns_after_warming_up() -> None:
+def test_any_number_of_calls_take_turns_after_warming_up() -> None:
     effort = Effort(rounds=6, seconds=60.0, contended=1.0, batch=3)
-    assert recorded(effort) == "sssfff" + "sssfff" + "sssfff"
+    assert recorded(effort) == "sssfffooo" * 3
 
 
 def test_the_last_batch_is_cut_to_the_rounds_wanted() -> None:
     effort = Effort(rounds=3, seconds=60.0, contended=1.0, batch=2)
-    assert recorded(effort) == "ssff" + "ssff" + "sf"
+    assert recorded(effort) == "ssffoo" + "ssffoo" + "sfo"
+
+
+def test_slow_calls_take_turns_more_often() -> None:
+    calls: list[str] = []
+    slow = Call("slow", lambda: calls.append("s") or time.sleep(0.03))
+    take_turns(
+        [slow, Call("fast", lambda: calls.append("f"))],
+        Effort(rounds=3, seconds=60.0, contended=1.0, batch=2),
+    )
+    assert "".join(calls) == "ssff" + "sf" * 3
 
 
 def test_timing_ends_when_its_time_is_over() -> None:
     effort = Effort(rounds=1_000_000, seconds=0.0, contended=1.0, batch=1)
-    assert recorded(effort) == "sf" + "sf"
+    assert recorded(effort) == "sfo" + "sfo"
 
 
 def test_samples_are_as_many_as_rounds_and_the_warm_up_is_dropped() -> None:
     effort = Effort(rounds=7, seconds=60.0, contended=1.0, batch=5)
-    timed = take_turns(Call("subject", lambda: None), Call("floor", lambda: None), effort)
-    assert timed.floor is not None
-    assert timed.subject.size == timed.floor.size == 7
-    assert timed.subject.dtype == np.int64
+    timed = take_turns([Call("subject", lambda: None), Call("floor", lambda: None)], effort)
+    assert [one.samples.size for one in timed] == [7, 7]
+    assert {one.samples.dtype for one in timed} == {np.dtype(np.int64)}
 
 
-def test_the_ratio_is_that_of_the_medians() -> None:
-    timed = take_turns(
-        Call("subject", lambda: None), None, Effort(rounds=1, seconds=0, contended=0)
-    )
-    assert timed.ratio is None
-
-
-def test_a_call_that_does_something_else_is_not_timed() -> None:
+def test_a_call_that_does_something_else_is_not_timed_and_the_others_are() -> None:
     answers = iter([True, True, False])
     call = Call("a try", lambda: next(answers), True)
-    with pytest.raises(WrongAnswer, match="a try answered False, not True"):
-        take_turns(call, None, Effort(rounds=5, seconds=60.0, contended=1.0, batch=1))
+    effort = Effort(rounds=5, seconds=60.0, contended=1.0, batch=1)
+    wrong, right = take_turns([call, Call("another", lambda: None)], effort)
+    assert str(wrong.failed) == "a try answered False, not True"
+    assert right.failed is None
+    assert right.samples.size == 5
+
+
+def test_a_call_that_raises_is_not_timed_and_the_others_are() -> None:
+    effort = Effort(rounds=5, seconds=60.0, contended=1.0, batch=1)
+    wrong, right = take_turns([Call("a", lambda: 1 / 0), Call("b", lambda: None)], effort)
+    assert isinstance(wrong.failed, ZeroDivisionError)
+    assert right.samples.size == 5
+
+
+# -- sides ------------------------------------------------------------------------
+
+
+def prepare(side: Side) -> Call:
+    lock = side.coordinator("alone").get_lock(side.name("lock"))
+    return Call("a pair", lambda: lock.acquire() and lock.release(), True)
+
+
+def test_what_is_wrong_with_one_beside_is_its_own_affair(tmp_path: Path) -> None:
+    there = place(tmp_path)
+    gone = msgspec.structs.replace(there, url="file:///proc/nothing-can-be-made-here")
+    others = Others({"good": there, "gone": gone, "none": "no driver for it"}, prepare)
+    assert set(others.calls) == {"good"}
+    assert others.reasons["none"] == "no driver for it"
+    assert "cannot be used" in others.reasons["gone"]
+    assert others.calls["good"].run() is True
+    others.stop()
+
+
+def test_one_beside_that_cannot_be_stopped_has_no_figures(tmp_path: Path) -> None:
+    def preparing(side: Side) -> Call:
+        coordinator = side.coordinator("alone")
+        coordinator.stop()  # a second time, at the end, it will not be had
+        return Call("nothing", lambda: None)
+
+    others = Others({"other": place(tmp_path)}, preparing)
+    others.stop()
+    assert others.reasons["other"].startswith("stop(): ")
+
+
+def test_one_beside_that_lacks_the_feature_says_so(tmp_path: Path) -> None:
+    there = place(tmp_path)
+    driver = msgspec.structs.replace(there.driver, features=frozenset({Feature.LOCKS}))
+    bare = msgspec.structs.replace(there, driver=driver)
+    found = able({"a": there, "b": bare, "c": "no driver"}, (Feature.LOCKS, Feature.GROUPS))
+    assert found == {"a": there, "b": "the driver does not have GROUPS", "c": "no driver"}
+
+
+def test_relative_is_how_many_times_the_median_of_the_one_under_test() -> None:
+    fast, slow = (
+        Benchmark(
+            test="t", what="w", backend="b", level="threads", times={"call": measure(samples)}
+        )
+        for samples in (nanoseconds([10, 20, 30]), nanoseconds([40, 50, 60]))
+    )
+    assert relative_to(fast, slow, "call").relative == 2.5
+    broken = msgspec.structs.replace(slow, times={}, invalid="wrong")
+    assert relative_to(fast, broken, "call").relative is None
+    assert relative_to(broken, slow, "call").relative is None
 
 
 @pytest.mark.parametrize("backend", EMBEDDED)
@@ -260,7 +383,9 @@ def test_every_floor_does_what_it_says(backend: str, tmp_path: Path) -> None:
     with open_floors(backend, url, f"test-{os.getpid()}") as floors:
         assert len(floors) == 4
         for floor in floors.values():
-            take_turns(floor, None, Effort(rounds=2, seconds=60.0, contended=1.0, batch=1))
+            effort = Effort(rounds=2, seconds=60.0, contended=1.0, batch=1)
+            (timed,) = take_turns([floor], effort)
+            assert timed.failed is None
 
 
 def test_floors_of_files_leave_none_behind(tmp_path: Path) -> None:
@@ -293,7 +418,7 @@ def test_contending_clients_acquire_hold_and_release_in_turn(
     for operations in history.by_client().values():
         names = [o.name for o in operations if o.value is True]
         assert names == ["acquire", "release"] * (len(names) // 2)
-    assert contention(history, 2).holds.min() >= HOLD * 1e9
+    assert contention(history, 2, 1.0).holds.min() >= HOLD * 1e9
 
 
 # -- a whole run ------------------------------------------------------------------
@@ -415,6 +540,75 @@ def test_a_level_that_is_not_claimed_is_invalid_and_no_failure(
     (path,) = tmp_path.glob("results/*/result.json")
     (benchmark,) = load_run(path).benchmarks
     assert benchmark.invalid is not None
+
+
+BROKEN = """
+from conformance.coordination import get_coordinator
+
+def make(url, member, **options):
+    coordinator = get_coordinator(url, member, **options)
+    get_lock = coordinator.get_lock
+
+    def half_a_lock(name):
+        lock = get_lock(name)
+        lock.acquire = lambda *arguments, **options: False
+        return lock
+
+    coordinator.get_lock = half_a_lock
+    return coordinator
+
+def nowhere(url, member, **options):
+    raise RuntimeError("it wants something else installed")
+"""
+"""One whose locks are never to be had, and one that cannot be made."""
+
+
+def test_implementations_are_measured_side_by_side_in_one_run(
+    run_pytest: Pytest, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN)
+    (tmp_path / "other.py").write_text("from conformance.coordination import get_coordinator")
+    names = ["other:get_coordinator", "broken:make", "broken:nowhere"]
+    done = run_pytest(
+        "--backend=file", f"--beside={','.join(names)}", "--benchmark-only", "--profile=smoke",
+        "--level=threads", "--benchmark-max-time=0.01", "-k", "acquire or (contended and 2)",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "beside it: no driver of broken:nowhere: RuntimeError: it wants" in done.stdout
+    (path,) = tmp_path.glob("results/*/result.json")
+    run = load_run(path)
+    assert run.settings["beside"] == ",".join(names)
+    assert [other.implementation for other in run.beside] == names[:2]
+    for alone in (True, False):
+        ours, other, half, none = [b for b in run.benchmarks if (b.clients == 1) is alone]
+        assert [ours.implementation, other.implementation] == ["reference", names[0]]
+        assert ours.relative is None
+        assert ours.invalid is None
+        what = "call" if alone else "hand-off"
+        assert other.relative == pytest.approx(other.times[what].median / ours.times[what].median)
+        assert (ours.floor, ours.floor_what) == (other.floor, other.floor_what)
+        assert set(ours.samples.values()).isdisjoint(other.samples.values())
+        assert half.invalid is not None
+        assert not half.times
+        assert none.invalid == "RuntimeError: it wants something else installed"
+
+
+def test_one_beside_whose_lock_is_not_exclusive_has_evidence_and_fails_nothing(
+    run_pytest: Pytest, tmp_path: Path
+) -> None:
+    (tmp_path / "everyone.py").write_text(NOT_EXCLUSIVE)
+    done = run_pytest(
+        "--backend=file", "--beside=everyone:make", "--benchmark-only", "--profile=smoke",
+        "--level=threads", "-k", "contended and 2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    (path,) = tmp_path.glob("results/*/result.json")
+    ours, theirs = load_run(path).benchmarks
+    assert ours.invalid is None
+    assert theirs.invalid is not None
+    evidence = load_evidence(path.parent / theirs.evidence[0])
+    assert evidence.implementation == "everyone:make"
+    assert "--implementation=everyone:make" in evidence.command
 
 
 def test_benchmarks_run_only_when_asked_for(run_pytest: Pytest) -> None:

@@ -98,6 +98,12 @@ def test_an_unknown_backend_is_refused_with_those_that_are_known(run_pytest: Pyt
         (["--backend=file", "--implementation=nobody"], "no implementation 'nobody'"),
         (["--backend=file", "--implementation=os:nothing"], "cannot be imported"),
         (["--backend=file", "--backend-url=nothing://x"], "no driver for URLs"),
+        (["--beside=tooz"], "--beside needs --backend=NAME"),
+        (["--backend=file", "--beside=tooz"], "--beside needs --benchmark-only"),
+        (["--backend=file", "--benchmark-only", "--beside=nobody"], "no implementation 'nobody'"),
+        (["--backend=file", "--benchmark-only", "--beside=os:nothing"], "cannot be imported"),
+        (["--backend=file", "--benchmark-only", "--beside=reference"], "leave 'reference' out"),
+        (["--backend=file", "--benchmark-only", "--beside=tooz,tooz"], "leave 'tooz' out"),
     ],
 )
 def test_a_bad_setting_is_refused_with_what_to_give(

@@ -218,6 +218,28 @@ def test_implementations_are_told_apart_where_there_are_several() -> None:
         assert "file, tooz" in text
 
 
+def test_implementations_that_were_measured_in_turns_stand_side_by_side() -> None:
+    files = render(report_of(sample.side_by_side()))
+    readme, index = files["README.md"], files["index.html"]
+    rows = [line for line in readme.splitlines() if line.startswith("| file, tooz |")]
+    assert "| file, reference | 42.7 µs | 128 µs | – | – |" in readme
+    assert "| file, tooz | 42.7 µs | 128 µs | – | 4.32 × |" in rows
+    assert "| zake, tooz | INVALID: tooz has no driver of it |" in readme
+    assert any("| threads | 4 |" in row and "4.32 ×" in row for row in rows)
+    Page(index)
+    assert index.count("4.32 ×") == 8
+    assert index.count("tooz has no driver of it") == 5
+    data = msgspec.json.decode(files["data.json"])
+    assert {(b["implementation"], b["figures"]["relative"]) for b in data["benchmarks"]} == {
+        ("reference", None), ("tooz", 4.32), ("tooz", None),
+    }  # fmt: skip
+
+
+def test_without_others_beside_there_is_nothing_to_compare(files: dict[str, str]) -> None:
+    assert "relative" not in files["index.html"]
+    assert "## Side by side" not in files["README.md"]
+
+
 def test_a_violation_that_a_benchmark_met_is_evidence_too() -> None:
     (path,) = [path for path in sample.EVIDENCE if "crowded" in path]
     benchmark = msgspec.structs.replace(

@@ -15,6 +15,7 @@ def test_the_tables_fit_the_terminal(width: int) -> None:
     for text in (
         verdict_table(run.subjects, run.scenarios, width),
         benchmark_table(run.benchmarks, width),
+        benchmark_table(sample.side_by_side().benchmarks, width),
         account(sample.stale_read(), width),
     ):
         assert max(cell_len(line) for line in text.splitlines()) <= width
@@ -59,6 +60,16 @@ def test_there_is_colour_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPa
 
 def test_nothing_measured_is_no_table() -> None:
     assert benchmark_table([], 80) == ""
+
+
+def test_implementations_stand_side_by_side_each_with_its_own_row() -> None:
+    text = benchmark_table(sample.side_by_side().benchmarks, 100)
+    rows = [line.split() for line in text.splitlines()]
+    assert ["get_members", "file", "reference", "42.7", "µs", "128", "µs", "–", "–"] in rows
+    assert ["get_members", "file", "tooz", "42.7", "µs", "128", "µs", "–", "4.32", "×"] in rows
+    assert ["get_members", "zake", "tooz", "INVALID"] in rows
+    assert any(row[:4] == ["file", "tooz", "threads", "4"] and "4.32" in row for row in rows)
+    assert "INVALID: zake tooz, threads, 1 client, get_members: tooz has no driver of it" in text
 
 
 def test_an_account_tells_finding_witness_timeline_faults_and_command() -> None:

@@ -1,6 +1,6 @@
 """What is measured: how fast, how fair. Nothing here fails because something is slow.
 
-The test modules say what is measured; the others how: ``timing`` one call beside its
-floor, ``floors`` the floors, ``contention`` clients that want the same lock,
-``distribution`` what is made of the samples, ``efforts`` how much of it all.
+The test modules say what is measured; the others how: ``timing`` calls beside each other,
+``sides`` whose, ``floors`` the least there can be, ``contention`` clients that want the
+same lock, ``distribution`` what is made of the samples, ``efforts`` how much of it all.
 """

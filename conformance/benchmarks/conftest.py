@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from conformance.benchmarks.sides import Beside, able
 from conformance.gate import Settings
 from conformance.trial import Place
 from conformance.workload.crew import Crew
@@ -25,6 +26,13 @@ def crew(conformance_crew: Crew) -> Crew:
 def settings(conformance_settings: Settings) -> Settings:
     """Give the settings of the run."""
     return conformance_settings
+
+
+@pytest.fixture
+def beside(request: pytest.FixtureRequest, place: Place, settings: Settings) -> Beside:
+    """Give the implementations to measure beside, with a reason for those that cannot be."""
+    marker = request.node.get_closest_marker("scenario")
+    return able(settings.beside_at(place), marker.kwargs["needs"])
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,10 @@ The figures are made from the history of the clients' calls, the one that the lo
 judges. Only a lock that was exclusive has figures: one that lets two clients in is fast
 because it does not work, so what was measured of it is not told.
 
+Waits are for ever, so what is measured is waiting alone, not how a driver ends a wait that
+was too long; what comes after the planned seconds, while those who wait still get the lock
+one by one, is judged and not counted.
+
 A client writes each call down before and after it, which takes it some microseconds
 between its calls: little beside the hold, and no part of a wait. It is part of a hand-off
 only where the last holder takes the lock back itself. Inside one process the writers
@@ -12,10 +16,11 @@ take turns with those who wait, so a lock in memory passes on more slowly than u
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from conformance.benchmarks.distribution import (
@@ -29,14 +34,30 @@ from conformance.checkers import check_lock
 from conformance.checkers.conduct import check_conduct
 from conformance.history import History, Operation, lane
 from conformance.results import Benchmark
+from conformance.trial import Place
 from conformance.verdict import Finding, Verdict
 from conformance.workload.plan import Phase, Plan, Step
 
-__all__ = ["HOLD", "LOCK", "Contention", "contend", "contention", "judge", "result"]
+__all__ = [
+    "CONTENDED",
+    "HAND_OFF",
+    "HOLD",
+    "LOCK",
+    "Contention",
+    "Objection",
+    "contend",
+    "contention",
+    "judge",
+    "object_to",
+    "result",
+    "together",
+]
 
 LOCK = b"contended"
 
 CONTENDED = "contended lock"
+
+HAND_OFF = "hand-off"
 
 HOLD = 0.000_2
 """Seconds for which a client sleeps while it holds: as short as lets the others see that
@@ -48,7 +69,7 @@ _GRACE = 30.0
 
 def contend(clients: int, seconds: float) -> Plan:
     """Return the plan of clients that acquire, hold and release one lock for a while."""
-    step = Step("cycle", LOCK, {"seconds": seconds, "hold": HOLD})
+    step = Step("cycle", LOCK, {"seconds": seconds, "hold": HOLD, "for ever": True})
     everyone = range(clients)
     return Plan(
         coordinators={client: client for client in everyone},
@@ -64,22 +85,31 @@ def judge(history: History) -> Finding:
 
 
 @dataclass(frozen=True)
+class Objection:
+    """Why nothing that was measured may be used: a history, and what the judge says of it."""
+
+    history: History
+    finding: Finding
+    reason: str
+
+
+@dataclass(frozen=True)
 class Contention:
-    """What clients got of a lock that they all wanted.
+    """What clients got of a lock that they all wanted, in one turn or in several.
 
     ``waits`` are from the call of each granted acquire to its return, ``holds`` from
     there to the call of the release, ``hand_offs`` from there to the return of the next
     acquire that is granted, where somebody was waiting. (A hand-off does not begin with
     the *return* of the release: the next holder may be told before the last one is.)
-    ``grants`` are the acquisitions of each client, ``refused`` counts the waits that
-    ended without one, ``passed_on`` the hand-offs to another client than the last
-    holder, ``seconds`` is from the first call to the last return.
+    ``grants`` are, for each turn, the acquisitions of each client, ``refused`` counts the
+    waits that brought none in time, ``passed_on`` the hand-offs to another client than the
+    last holder, ``seconds`` are those from the first call of a turn to its last return.
     """
 
     waits: Samples
     holds: Samples
     hand_offs: Samples
-    grants: dict[int, int]
+    grants: list[dict[int, int]]
     refused: int
     passed_on: int
     seconds: float
@@ -88,15 +118,19 @@ class Contention:
     def figures(self) -> dict[str, float]:
         """The figures, by name.
 
-        :raises ValueError: nobody was granted the lock, or no time passed
+        Fairness is a matter of each turn: Jain's index is the mean of theirs, the fewest
+        and the most grants are a client's in any of them, and clients without a grant are
+        added up.
+
+        :raises ValueError: nobody was granted the lock in a turn, or no time passed
         """
-        shares = list(self.grants.values())
+        turns = [list(its.values()) for its in self.grants]
         figures = {
-            "grants per second": sum(shares) / self.seconds,
-            "jain index": jain_index(shares),
-            "fewest grants": float(min(shares)),
-            "most grants": float(max(shares)),
-            "clients without a grant": float(shares.count(0)),
+            "grants per second": sum(map(sum, turns)) / self.seconds,
+            "jain index": float(np.mean([jain_index(shares) for shares in turns])),
+            "fewest grants": float(min(map(min, turns))),
+            "most grants": float(max(map(max, turns))),
+            "clients without a grant": float(sum(shares.count(0) for shares in turns)),
         }
         if self.hand_offs.size:
             figures["share handed to another client"] = self.passed_on / self.hand_offs.size
@@ -105,19 +139,34 @@ class Contention:
     @property
     def times(self) -> dict[str, Samples]:
         """The durations, by name, where there are any."""
-        found = {"wait": self.waits, "hand-off": self.hand_offs, "hold": self.holds}
+        found = {"wait": self.waits, HAND_OFF: self.hand_offs, "hold": self.holds}
         return {name: samples for name, samples in found.items() if samples.size}
 
 
-def contention(history: History, clients: int) -> Contention:
+def together(turns: Sequence[Contention]) -> Contention:
+    """Return what came of several turns, as one."""
+    return Contention(
+        waits=np.concatenate([one.waits for one in turns]),
+        holds=np.concatenate([one.holds for one in turns]),
+        hand_offs=np.concatenate([one.hand_offs for one in turns]),
+        grants=[grants for one in turns for grants in one.grants],
+        refused=sum(one.refused for one in turns),
+        passed_on=sum(one.passed_on for one in turns),
+        seconds=sum(one.seconds for one in turns),
+    )
+
+
+def contention(history: History, clients: int, seconds: float) -> Contention:
     """Return what clients 0 to ``clients`` - 1 got of the one lock in a history.
 
     :param history: one in which the lock was exclusive
+    :param seconds: how long the clients went on; later grants and releases are not counted
     :raises ValueError: no call of the history returned
     """
+    last = _last(history, seconds)
     acquires = history.only("acquire")
-    grants = [o for o in acquires if o.is_ok and o.value is True]
-    ends = [o.end for o in history.operations if o.end is not None]
+    grants = [o for o in acquires if o.is_ok and o.value is True and _end(o) <= last]
+    ends = [_end(o) for o in history.operations if _end(o) <= last]
     if not ends:
         raise ValueError("no call returned: nothing can be said of the lock")
     releases = [o for o in history.only("release") if o.is_ok and o.value is True]
@@ -127,69 +176,79 @@ def contention(history: History, clients: int) -> Contention:
         per_client[lane(grant.client)] += 1
     return Contention(
         waits=nanoseconds(_end(o) - o.call for o in grants),
-        holds=nanoseconds(_holds(history)),
+        holds=nanoseconds(_holds(history, last)),
         hand_offs=nanoseconds(_end(grant) - release.call for release, grant in hand_offs),
-        grants=per_client,
-        refused=sum(o.is_ok and o.value is False for o in acquires),
+        grants=[per_client],
+        refused=len(acquires) - len(grants),
         passed_on=sum(release.client != grant.client for release, grant in hand_offs),
         seconds=(max(ends) - history.operations[0].call) / 1e9,
     )
 
 
 def result(
-    history: History,
-    finding: Finding,
+    histories: Sequence[History],
     *,
     test: str,
-    backend: str,
-    level: str,
+    place: Place,
+    implementation: str,
     clients: int,
+    seconds: float,
     run_directory: Path,
-    evidence: list[str],
+    invalid: str | None = None,
+    evidence: Sequence[str] = (),
 ) -> Benchmark:
-    """Return what a run measured, its samples saved; without figures when it is invalid.
+    """Return what turns measured, their samples saved; without figures when it is invalid.
 
-    :param finding: what the judge says of the history
-    :param evidence: where the history is kept, if the judge objects
+    :param place: where it was
+    :param implementation: whose lock it was
+    :param seconds: how long the clients went on in each turn
+    :param invalid: why nothing that was measured may be used, if so
+    :param evidence: where the history is kept that shows it
     """
-    objection = _objection(history, finding)
-    if objection is not None:
-        return Benchmark(
-            test=test,
-            what=CONTENDED,
-            backend=backend,
-            level=level,
-            clients=clients,
-            invalid=objection,
-            operations=len(history),
-            evidence=evidence,
-        )
-    found = contention(history, clients)
-    return Benchmark(
+    measured = Benchmark(
         test=test,
         what=CONTENDED,
-        backend=backend,
-        level=level,
+        backend=place.backend,
+        level=place.level,
+        implementation=implementation,
         clients=clients,
-        times={name: measure(samples) for name, samples in found.times.items()},
+        invalid=invalid,
+        operations=sum(map(len, histories)),
+        evidence=list(evidence),
+    )
+    if invalid is not None:
+        return measured
+    found = together([contention(history, clients, seconds) for history in histories])
+    name = f"contended {place.backend} {place.level} {clients} {implementation}"
+    return msgspec.structs.replace(
+        measured,
+        times={kind: measure(samples) for kind, samples in found.times.items()},
         figures=found.figures,
         samples={
-            name: save_samples(
-                samples, run_directory, f"contended {backend} {level} {clients} {name}"
-            )
-            for name, samples in found.times.items()
+            kind: save_samples(samples, run_directory, f"{name} {kind}")
+            for kind, samples in found.times.items()
         },
-        operations=len(history),
     )
 
 
-def _objection(history: History, finding: Finding) -> str | None:
-    """Return why nothing that was measured may be used."""
+def object_to(history: History, seconds: float) -> Objection | None:
+    """Judge the history of a turn; return None when what was measured may be used.
+
+    :param seconds: how long the clients went on
+    """
+    finding = judge(history)
     if finding.verdict is not Verdict.HELD:
-        return f"{finding.rule}: {finding.reason}"
-    if not any(o.is_ok and o.value is True for o in history.only("acquire")):
-        return "nobody was granted the lock"
+        return Objection(history, finding, f"{finding.rule}: {finding.reason}")
+    last = _last(history, seconds)
+    if not any(_end(o) <= last and o.value is True for o in history.only("acquire")):
+        return Objection(history, finding, "nobody was granted the lock")
     return None
+
+
+def _last(history: History, seconds: float) -> int:
+    """Return the last moment that counts, when clients went on for so many seconds."""
+    began = history.operations[0].call if history.operations else 0
+    return began + round(seconds * 1e9)
 
 
 def _hand_offs(
@@ -209,11 +268,11 @@ def _hand_offs(
     return found
 
 
-def _holds(history: History) -> Iterator[int]:
-    """Yield how long each hold lasted that ended in a release."""
+def _holds(history: History, last: int) -> Iterator[int]:
+    """Yield how long each hold lasted that ended in a release until then."""
     since: dict[int, int] = {}
     for operation in history.operations:  # those of one client are in its order
-        if operation.is_ok and operation.value is True:
+        if operation.is_ok and operation.value is True and _end(operation) <= last:
             if operation.name == "acquire":
                 since[operation.client] = _end(operation)
             elif operation.name == "release" and operation.client in since:

@@ -10,21 +10,23 @@ __all__ = ["EFFORTS", "ONCE", "Effort"]
 class Effort(msgspec.Struct, frozen=True, kw_only=True):
     """How much is measured.
 
-    ``rounds`` is how often a call is timed, ``seconds`` after how long its timing ends
-    even so, ``batch`` how many of these come in a row before the floor has its turn.
-    ``contended`` are the seconds for which clients contend.
+    ``rounds`` is how often a call is timed, ``seconds`` the time for each of those that take
+    turns after which timing ends even so, ``batch`` how many of these come in a row at most
+    before the next has its turn. ``contended`` are the seconds for which clients contend, and
+    ``turns`` how often they do where implementations take turns.
     """
 
     rounds: int
     seconds: float
     contended: float
     batch: int = 50
+    turns: int = 4
 
 
 EFFORTS = {
-    "smoke": Effort(rounds=400, seconds=0.3, contended=0.3),
-    "gate": Effort(rounds=5_000, seconds=2.0, contended=2.0),
-    "nightly": Effort(rounds=50_000, seconds=20.0, contended=10.0),
+    "smoke": Effort(rounds=400, seconds=0.15, contended=0.3),
+    "gate": Effort(rounds=5_000, seconds=1.0, contended=2.0),
+    "nightly": Effort(rounds=50_000, seconds=10.0, contended=10.0),
 }
 """The effort of each profile, by its name."""
 

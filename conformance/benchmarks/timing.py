@@ -1,8 +1,8 @@
-"""Times a call beside its floor: tightly, warmed up, in batches that take turns.
+"""Times calls beside each other: tightly, warmed up, in batches that take turns.
 
-Whatever disturbs the machine for longer than a batch disturbs both, so the ratio of the
-two lasts longer than either. What taking the time costs, less than 0.2 microseconds, is
-in both.
+Whatever disturbs the machine for longer than a batch disturbs all, so the ratio of two
+lasts longer than either. What taking the time costs, less than 0.2 microseconds, is in
+all of them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,10 @@ from conformance.benchmarks.distribution import Samples, nanoseconds
 from conformance.benchmarks.efforts import Effort
 
 __all__ = ["Call", "Timed", "WrongAnswer", "check", "take_turns"]
+
+
+_BATCH_SECONDS = 0.05
+"""How long a batch of the slowest of them may take: little beside what disturbs a machine."""
 
 
 @dataclass(frozen=True)
@@ -32,42 +36,49 @@ class Call:
 
 @dataclass(frozen=True)
 class Timed:
-    """The samples of a subject and of its floor, as many of each; None without a floor."""
+    """The samples of a call.
 
-    subject: Samples
-    floor: Samples | None
+    ``failed`` is what it raised, or that it answered wrongly; its samples are then not
+    to be used.
+    """
 
-    @property
-    def ratio(self) -> float | None:
-        """The subject's median over the floor's."""
-        if self.floor is None:
-            return None
-        return float(np.median(self.subject) / np.median(self.floor))
+    samples: Samples
+    failed: Exception | None = None
 
 
 class WrongAnswer(AssertionError):
     """A call did not do what was to be timed; the message says what it answered."""
 
 
-def take_turns(subject: Call, floor: Call | None, effort: Effort) -> Timed:
-    """Time the subject and its floor in alternating batches.
+def take_turns(calls: Sequence[Call], effort: Effort) -> list[Timed]:
+    """Time calls in alternating batches, as often each.
 
-    The first batch of each is for warming up and is dropped.
-
-    :raises WrongAnswer: one of them did not do what it is timed for
+    The first batch of each is for warming up and is dropped; how long it took says how many
+    calls a batch may have. One that fails has no further turn; the others go on.
     """
-    calls = [subject] if floor is None else [subject, floor]
     samples: list[list[int]] = [[] for _ in calls]
+    failed: dict[int, Exception] = {}
+
+    def turn(count: int) -> None:
+        for number, call in enumerate(calls):
+            if number not in failed:
+                try:
+                    samples[number] += _batch(call, count)
+                except Exception as error:  # told to the caller, as all that it raises
+                    failed[number] = error
+
     with _own_garbage_only():
-        for call in calls:
-            _batch(call, effort.batch)
-        end = time.monotonic() + effort.seconds
-        while len(samples[0]) < effort.rounds:
-            for call, its in zip(calls, samples, strict=True):
-                its += _batch(call, min(effort.batch, effort.rounds - len(its)))
+        turn(effort.batch)
+        slowest = max((np.median(its) for its in samples if its), default=1.0)
+        batch = max(1, min(effort.batch, int(_BATCH_SECONDS * 1e9 / slowest)))
+        for its in samples:
+            its.clear()
+        end = time.monotonic() + effort.seconds * len(calls)
+        for done in range(0, effort.rounds, batch):
+            turn(min(batch, effort.rounds - done))
             if time.monotonic() >= end:
                 break
-    return Timed(nanoseconds(samples[0]), None if floor is None else nanoseconds(samples[1]))
+    return [Timed(nanoseconds(its), failed.get(number)) for number, its in enumerate(samples)]
 
 
 def check(call: Call, answer: object) -> None:

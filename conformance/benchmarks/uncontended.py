@@ -1,19 +1,19 @@
-"""What a lone caller measures: one call of a driver beside its floor, into one result."""
+"""What a lone caller measures: one call of each driver beside its floor, into results."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from conformance.benchmarks.distribution import measure, save_samples
+import numpy as np
+
+from conformance.benchmarks.distribution import Samples, measure, save_samples
 from conformance.benchmarks.efforts import Effort
 from conformance.benchmarks.floors import open_floors
-from conformance.benchmarks.timing import Call, WrongAnswer, check, take_turns
-from conformance.coordination import Coordinator
-from conformance.implementations import find_factory
+from conformance.benchmarks.sides import Beside, Others, Prepare, Side, relative_to
+from conformance.benchmarks.timing import Call, Timed, WrongAnswer, check, take_turns
+from conformance.implementations import spelled
 from conformance.results import Benchmark
 from conformance.trial import Place
 
@@ -21,21 +21,23 @@ __all__ = ["Uncontended"]
 
 
 class Uncontended:
-    """Gives coordinators to measure, measures, and records what came of it.
+    """Measures a call of each implementation, and records what came of it.
 
-    A context manager, which stops the coordinators.
+    A context manager, which stops the coordinators of the implementation under test.
 
+    :param place: where the benchmark runs, with the driver under test
     :param test: the test's id
     :param effort: how much to measure
-    :param benchmark: pytest-benchmark's fixture; it measures the same call a second time,
-        its own way, for its own table and options
-    :param record: keeps the result
+    :param benchmark: pytest-benchmark's fixture; it measures the call under test a second
+        time, its own way, for its own table and options
+    :param record: keeps a result
     """
 
     def __init__(
         self,
         *,
         place: Place,
+        beside: Beside,
         test: str,
         run_id: str,
         run_directory: Path,
@@ -44,14 +46,14 @@ class Uncontended:
         record: Callable[[Benchmark], None],
     ) -> None:
         self._place = place
+        self._beside = beside
         self._test = test
         self._run_id = run_id
         self._run_directory = run_directory
         self._effort = effort
         self._benchmark = benchmark
         self._record = record
-        self._started = ExitStack()
-        self._mark = secrets.token_hex(4)
+        self._side = Side(place)
         self._unused = True
 
     def __enter__(self) -> Uncontended:
@@ -60,62 +62,86 @@ class Uncontended:
     def __exit__(self, *exception: object) -> None:
         if self._unused:  # pytest-benchmark makes it an error not to use its fixture
             self._benchmark.skipped = True
-        self._started.close()
+        self._side.stop()
 
-    def name(self, name: str) -> bytes:
-        """Return the name of a lock, group or member that is nobody else's."""
-        return f"{self._mark}-{name}".encode()
+    def measure(self, prepare: Prepare) -> None:
+        """Time the call of each implementation in turns with the floor; record the results.
 
-    def coordinator(self, member: str) -> Coordinator:
-        """Return a started coordinator, which is stopped at the end."""
-        make = find_factory(self._place.driver.implementation)
-        coordinator = make(self._place.url, self.name(member))
-        coordinator.start(start_heart=True)
-        self._started.callback(coordinator.stop)
-        return coordinator
-
-    def measure(self, call: Call) -> None:
-        """Time a call and its floor, and record the result.
-
-        :raises WrongAnswer: it did not do what it is timed for; that is recorded too
+        :param prepare: makes the call of one implementation
+        :raises Exception: what the call under test, or its floor, failed with; a call that
+            did not do what it is timed for is recorded too
         """
+        call = prepare(self._side)
+        self._unused = False
         try:
-            measured = self._timed(call) if self._benchmark.enabled else None
-            self._unused = False
             check(call, self._benchmark(call.run))
         except WrongAnswer as error:
-            self._record(self._result(call, invalid=str(error)))
+            self._record(self._invalid(self._place.driver.implementation, call, error))
             raise
-        if measured is not None:
-            self._record(measured)
+        if self._benchmark.enabled:
+            self._in_turns(call, prepare)
 
-    def _timed(self, call: Call) -> Benchmark:
-        place = self._place
+    def _in_turns(self, call: Call, prepare: Prepare) -> None:
+        place, others = self._place, Others(self._beside, prepare)
         with open_floors(place.backend, place.url, self._run_id) as floors:
             floor = floors.get(call.what)
-            timed = take_turns(call, floor, self._effort)
-        samples = {"call": timed.subject} | (
-            {"floor": timed.floor} if timed.floor is not None else {}
-        )
-        name = f"{call.what} {place.backend} {place.level}"
-        return self._result(
+            calls = [call, *([] if floor is None else [floor]), *others.calls.values()]
+            timed = take_turns(calls, self._effort)
+        others.stop()
+        subject, least = timed[0], None if floor is None else timed[1]
+        if least is not None and least.failed is not None:
+            raise least.failed
+        name = place.driver.implementation
+        ours = self._result(name, call, subject, floor, least)
+        self._record(ours)
+        beside = dict(zip(others.calls, timed[len(timed) - len(others.calls) :], strict=True))
+        for name in self._beside:
+            if name in others.reasons:
+                self._record(self._invalid(name, call, others.reasons[name]))
+            else:
+                its = self._result(name, call, beside[name], floor, least)
+                self._record(relative_to(ours, its, "call"))
+        if subject.failed is not None:
+            raise subject.failed
+
+    def _result(
+        self, implementation: str, call: Call, timed: Timed, floor: Call | None, least: Timed | None
+    ) -> Benchmark:
+        if timed.failed is not None:
+            return self._invalid(implementation, call, timed.failed)
+        samples = {"call": timed.samples}
+        if least is not None:
+            samples["floor"] = least.samples
+        name = f"{call.what} {self._place.backend} {self._place.level} {implementation}"
+        return self._benchmark_of(
+            implementation,
             call,
-            times={"call": measure(timed.subject)},
-            floor=None if timed.floor is None else measure(timed.floor).median,
+            times={"call": measure(timed.samples)},
+            floor=None if least is None else float(np.median(least.samples)),
             floor_what=None if floor is None else floor.what,
-            ratio=timed.ratio,
+            ratio=None if least is None else _ratio(timed.samples, least.samples),
             samples={
                 kind: save_samples(its, self._run_directory, f"{name} {kind}")
                 for kind, its in samples.items()
             },
-            operations=timed.subject.size,
+            operations=timed.samples.size,
         )
 
-    def _result(self, call: Call, **measured: Any) -> Benchmark:
+    def _invalid(self, implementation: str, call: Call, why: Exception | str) -> Benchmark:
+        reason = why if isinstance(why, str) else spelled(why)
+        return self._benchmark_of(implementation, call, invalid=reason)
+
+    def _benchmark_of(self, implementation: str, call: Call, **measured: Any) -> Benchmark:
         return Benchmark(
             test=self._test,
             what=call.what,
             backend=self._place.backend,
             level=self._place.level,
+            implementation=implementation,
             **measured,
         )
+
+
+def _ratio(samples: Samples, floor: Samples) -> float:
+    """Return the median of samples over that of the floor's."""
+    return float(np.median(samples) / np.median(floor))

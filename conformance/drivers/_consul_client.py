@@ -30,6 +30,10 @@ _LARGEST_REQUEST = 524_288
 ``kv_max_value_size`` are as they come (Consul 1.8, "Agent", "Configuration", "limits"). It
 answers a larger one before it has read it, which here would be a broken connection."""
 
+_DENIED = "Permission denied"
+"""How the reason begins for which a transaction is refused to a token that may not write a
+key; it is no condition that does not hold (``ErrPermissionDenied`` in Consul's server 1.8)."""
+
 _KEPT_CONNECTIONS = 128
 """Up to how many idle connections are kept; an agent takes 200 of one address by default
 (Consul 1.8, "Agent", "Configuration", ``http_max_conns_per_client``)."""
@@ -169,6 +173,8 @@ class Client(std.HTTPClient):  # type: ignore[misc] # python-consul has no types
         outcome = msgspec.json.decode(response.text, type=_Outcome)
         if outcome.errors:
             first = min(outcome.errors, key=lambda error: error.op_index)
+            if first.what.startswith(_DENIED):
+                raise _error(403, first.what)
             raise Refused(first.op_index, first.what)
         return [result.kv for result in outcome.results or ()]
 

@@ -93,7 +93,8 @@ class Session:
         if not self.client.start_async().wait(self.timeout):
             raise ToozConnectionError(
                 f"no ZooKeeper server answered within {self.timeout} seconds: "
-                "check the URL's hosts, and that a server runs there"
+                "check the URL's hosts, the TLS options, and that a server runs there; the log "
+                "says why each attempt failed"
             )
 
     def close(self) -> None:

@@ -246,13 +246,11 @@ class LocalLock(Lock):
 
     def _take(self, kind: int, deadline: Deadline) -> bool:
         """Take the flock before the deadline, trying at least once."""
-        operation = f"waiting for lock {self._name!r}"
-        # After this, stop() waits until _acquire() ends, and then releases.
-        self._coordinator.check_started(operation)
         if not deadline.expired:
             self._let_others_go_first(deadline)
         if self._try(kind):
             return True
+        operation = f"waiting for lock {self._name!r}"
         for pause in pauses(_SHORTEST_PAUSE, _LONGEST_PAUSE):
             if deadline.expired:
                 break

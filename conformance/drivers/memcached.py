@@ -212,8 +212,9 @@ class MemcachedDriver(RemoteCoordinator):
                 )
             case MemcacheUnexpectedCloseError() | OSError():
                 return ToozConnectionError(
-                    f"the connection to memcached failed ({kind}: {error}): check the URL, and "
-                    "that a server runs there; whether it did what was asked is unknown"
+                    f"the connection to memcached failed ({kind}: {error}): check the URL, the "
+                    "TLS options, and that a server runs there; whether it did what was asked is "
+                    "unknown"
                 )
             case MemcacheServerError():
                 return ToozError(f"memcached could not do what was asked: {error}")

@@ -226,7 +226,8 @@ class MySQLDriver(RemoteCoordinator):
             )
         if number in _REFUSED:
             return ToozConnectionError(
-                f"MySQL refused the connection: check USER:PASS and DB of the URL ({_said(error)})"
+                "MySQL refused the connection: check USER:PASS and DB of the URL, and whether the "
+                f"user needs TLS options ({_said(error)})"
             )
         if number in _FULL:
             return ToozConnectionError(
@@ -234,8 +235,9 @@ class MySQLDriver(RemoteCoordinator):
             )
         if number in _ENDED:
             return ToozConnectionError(
-                "the connection to MySQL broke, or there is none to be had; whether it did what "
-                f"was asked is unknown ({_said(error)})"
+                f"the connection to MySQL broke, or there is none to be had ({_said(error)}): "
+                "check the URL, the TLS options, and that a server runs there; whether it did "
+                "what was asked is unknown"
             )
         if number in _TOO_LARGE:
             return SerializationError(

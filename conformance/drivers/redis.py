@@ -29,6 +29,7 @@ twice: then nothing about order is claimed. Redis Cluster is not supported.
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -46,6 +47,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeout
+from redis.sentinel import MasterNotFoundError
 
 from conformance.characteristics import Characteristics
 from conformance.coordinator import Member
@@ -210,10 +212,18 @@ class RedisDriver(RemoteCoordinator):
                 )
             case BusyLoadingError():
                 return ToozConnectionError("Redis is still loading its data: try again later")
+            case MasterNotFoundError():
+                return ToozConnectionError(
+                    f"no sentinel that answers knows a master {self._options.sentinel!r} that is "
+                    "up: check the URL, sentinel, sentinel_fallback, sentinel_username and "
+                    "sentinel_password, the TLS options where there is sentinel_ssl, and that the "
+                    "sentinels run; the error's cause has what each said"
+                )
             case RedisConnectionError():
                 return ToozConnectionError(
-                    f"the connection to Redis failed or broke ({kind}): check the URL, and that "
-                    "the server runs; whether it did what was asked is unknown"
+                    f"the connection to Redis failed or broke ({_reason(error)}): check the URL, "
+                    "the TLS options, and that the server runs; whether it did what was asked "
+                    "is unknown"
                 )
             case OutOfMemoryError():
                 return ToozError("Redis has reached its maxmemory: give it more")
@@ -357,6 +367,12 @@ def _read_member(member_id: bytes, stay: bytes, capabilities: bytes) -> Member:
 
 def _time(microseconds: bytes) -> datetime:
     return _EPOCH + timedelta(microseconds=int(microseconds))
+
+
+def _reason(error: Exception) -> str:
+    """Return why there is no connection: in TLS's own words, else the kind of error."""
+    cause = error.__cause__ or error.__context__
+    return str(cause) if isinstance(cause, ssl.SSLError) else type(error).__name__
 
 
 def _check_size(*names: bytes) -> None:

@@ -60,5 +60,5 @@ def _benchmark(one: Measured) -> dict[str, Any]:
     """Return a benchmark; an invalid one without its figures, which nobody should use."""
     figures = one.benchmark
     if figures.invalid is not None:
-        figures = msgspec.structs.replace(figures, times={}, figures={}, ratio=None)
+        figures = msgspec.structs.replace(figures, times={}, figures={}, ratio=None, relative=None)
     return {"run": one.run.id, "implementation": one.subject.implementation, "figures": figures}

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from conformance.reporting import wording
 from conformance.reporting.glossary import CLAIMS, MEANINGS, SYMBOLS
 from conformance.reporting.matrix import CHARACTERISTICS, Cell, Column
-from conformance.reporting.report import Exhibit, Report
-from conformance.results import Run
+from conformance.reporting.report import Exhibit, Measured, Report, durations
+from conformance.results import Benchmark, Run
 from conformance.verdict import Verdict
 
 __all__ = ["readme"]
@@ -27,6 +27,12 @@ _BOLD = """\
 verdict is one for which the driver does not claim it."""
 
 
+_SIDE_BY_SIDE = """\
+Implementations that were measured in turns, in one run each. The ratio is how many floors
+the median is, relative how many times the median of the first its own is (of a contended
+lock: the hand-off's); starved are the clients without a grant, over all turns."""
+
+
 def readme(report: Report) -> str:
     """Return ``README.md`` of the reports."""
     parts = [
@@ -41,6 +47,8 @@ def readme(report: Report) -> str:
         "## What the words mean",
         _legend(),
     ]
+    if report.compared:
+        parts += ["## Side by side", _SIDE_BY_SIDE, *_comparisons(report)]
     if report.exhibits:
         parts += [
             "## Evidence",
@@ -114,6 +122,56 @@ def _cell(report: Report, column: Column, cell: Cell, shared_reason: str) -> str
     if exhibits := report.evidence_for(column, cell):
         lines.append(f"[evidence](evidence/{exhibits[0].slug}.html)")
     return "<br>".join(lines)
+
+
+def _comparisons(report: Report) -> list[str]:
+    """Return a table for each thing that was measured with one client, and with several."""
+    parts = []
+    for what, group in report.uncontended.items():
+        heads = ["driver", "median", "p99", "ratio", "relative"]
+        rows = [_alone(report, one) for one in group]
+        parts += [f"### {escape(what)}", _table([heads, ["---"] * len(heads), *rows])]
+    for what, group in report.contended.items():
+        heads = ["driver", "level", "clients", "grants/s", "hand-off"]
+        heads += ["relative", "Jain's index", "starved"]
+        rows = [_contended(report, one) for one in group]
+        parts += [f"### {escape(what)}", _table([heads, ["---"] * len(heads), *rows])]
+    return parts
+
+
+def _alone(report: Report, one: Measured) -> list[str]:
+    found = one.benchmark
+    name = escape(report.name(one.subject))
+    if found.invalid is not None:
+        return [name, _invalid(found), "", "", ""]
+    measure = next(iter(durations(found).values()))
+    times = [wording.duration(measure.median), wording.duration(measure.p99)] if measure else []
+    return [name, *(times or ["–", "–"]), _ratio(found.ratio), _ratio(found.relative)]
+
+
+def _contended(report: Report, one: Measured) -> list[str]:
+    found = one.benchmark
+    names = [escape(report.name(one.subject)), escape(found.level), str(found.clients)]
+    if found.invalid is not None:
+        return [*names, _invalid(found), "", "", "", ""]
+    hand_off, fairness = found.times.get("hand-off"), found.figures.get("jain index")
+    rate, starved = (found.figures.get(f) for f in ("grants per second", "clients without a grant"))
+    return [
+        *names,
+        "–" if rate is None else wording.figure(rate),
+        wording.duration(hand_off.median) if hand_off else "–",
+        _ratio(found.relative),
+        "–" if fairness is None else f"{fairness:.3f}",
+        "–" if starved is None else wording.count(starved),
+    ]
+
+
+def _invalid(found: Benchmark) -> str:
+    return f"INVALID: {escape(wording.shorten(found.invalid or '', _REASON_LENGTH))}"
+
+
+def _ratio(number: float | None) -> str:
+    return "–" if number is None else wording.ratio(number)
 
 
 def _table(lines: Iterable[Sequence[str]]) -> str:

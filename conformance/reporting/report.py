@@ -44,7 +44,10 @@ class Exhibit:
 
 @dataclass(frozen=True)
 class Measured:
-    """A benchmark, on what, and in which run."""
+    """A benchmark, on what, and in which run.
+
+    ``subject`` is what was measured: the driver under test, or one that stood beside it.
+    """
 
     subject: Subject
     run: Run
@@ -70,6 +73,11 @@ class Report:
     def rows(self) -> list[str]:
         """What is judged: the characteristics, then the behaviours."""
         return [*CHARACTERISTICS, *self.behaviours]
+
+    @property
+    def compared(self) -> bool:
+        """Whether several implementations were measured side by side."""
+        return any(m.run.settings.get("beside") for m in self.benchmarks)
 
     @property
     def uncontended(self) -> dict[str, list[Measured]]:
@@ -140,7 +148,7 @@ def assemble(sources: Sequence[Source]) -> Report:
     pieces = {(s.run.id, path): piece for s in sources for path, piece in s.evidence.items()}
     shown = columns(runs)
     benchmarks = [
-        Measured(subject, run, benchmark)
+        Measured(_measured_of(subject, run, benchmark), run, benchmark)
         for subject, run, found in measured(runs)
         for benchmark in found
     ]
@@ -189,6 +197,22 @@ def _exhibit(
     digest = hashlib.sha256(content).hexdigest()[:8]
     name = slug(subject.backend, subject.variant or "", about, evidence.level)
     return Exhibit(f"{name}-{digest}", about, claimed, subject, run, test, evidence)
+
+
+def _measured_of(subject: Subject, run: Run, benchmark: Benchmark) -> Subject:
+    """Return what a benchmark is of: the subject, or what stood beside it.
+
+    One that stood beside without a driver for the backend is known by its name alone.
+    """
+    name = benchmark.implementation or subject.implementation
+    if name == subject.implementation:
+        return subject
+    for other in run.beside:
+        if (other.backend, other.implementation) == (subject.backend, name):
+            return msgspec.structs.replace(other, variant=subject.variant)
+    return msgspec.structs.replace(
+        subject, implementation=name, implementation_version="", driver="", claims=[], features=[]
+    )
 
 
 def _by_what(benchmarks: Iterable[Measured]) -> dict[str, list[Measured]]:

@@ -68,13 +68,17 @@ def verdict_table(
 def benchmark_table(benchmarks: Sequence[Benchmark], width: int, colour: bool = False) -> str:
     """Return what was measured, with one client and with several; nothing for nothing.
 
+    Where implementations were measured side by side each has its row, which says how many
+    times the median of the one under test its own is.
+
     :param width: columns of the terminal
     :param colour: whether to use the terminal's colours
     """
     alone = [one for one in benchmarks if one.clients == 1]
     several = [one for one in benchmarks if one.clients > 1]
-    parts = _uncontended(alone) if alone else []
-    parts += _contended(several) if several else []
+    compared = len({one.implementation for one in benchmarks}) > 1
+    parts = _uncontended(alone, compared) if alone else []
+    parts += _contended(several, compared) if several else []
     return _rendered(parts, width, colour)
 
 
@@ -138,34 +142,76 @@ def _verdict(verdict: Verdict) -> Text:
     return Text(f"{SYMBOLS[verdict]} {verdict.value}", style=_STYLES[verdict])
 
 
-def _uncontended(benchmarks: Sequence[Benchmark]) -> list[RenderableType]:
-    table = _table("one client", "backend", "level", figures=("median", "p99", "floor", "ratio"))
+def _uncontended(benchmarks: Sequence[Benchmark], compared: bool) -> list[RenderableType]:
+    if compared:
+        heads = ["median", "p99", "ratio", "relative"]
+        table = _table("one client", "backend", "driver of", figures=heads, padding=0)
+    else:
+        heads = ["median", "p99", "floor", "ratio"]
+        table = _table("one client", "backend", "level", figures=heads)
     for one in benchmarks:
         timed = durations(one)
         for what, measure in timed.items():
             name = f"{one.what}: {what}" if len(timed) > 1 else one.what
             figures = [*_median_and_p99(measure), _duration(one.floor), _ratio(one.ratio)]
-            _add_measured(table, [name, one.backend, one.level], figures, one)
+            if compared:
+                figures = [*_median_and_p99(measure), _ratio(one.ratio), _ratio(one.relative)]
+            where = one.implementation if compared else one.level
+            _add_measured(table, [name, one.backend, where], figures, one)
     return [table, *_reasons(benchmarks)]
 
 
-def _contended(benchmarks: Sequence[Benchmark]) -> list[RenderableType]:
-    heads = ("clients", "grants/s", "wait p50", "p99", "hand-off", "p99", "Jain")
+def _contended(benchmarks: Sequence[Benchmark], compared: bool) -> list[RenderableType]:
+    heads = ["clients", "grants/s", "wait p50", "p99", "hand-off", "p99", "Jain"]
+    if compared:
+        heads = ["clients", "grants/s", "hand-off", "relative", "Jain", "starved"]
     parts: list[RenderableType] = []
     for what in dict.fromkeys(one.what for one in benchmarks):
-        table = _table("backend", "level", figures=heads, padding=0)
+        whose = ["driver of"] if compared else []
+        table = _table("backend", *whose, "level", figures=heads, padding=0)
         measured = [one for one in benchmarks if one.what == what]
         for one in measured:
-            rate, fairness = one.figures.get("grants per second"), one.figures.get("jain index")
-            figures = [
-                "–" if rate is None else wording.figure(rate),
-                *_median_and_p99(one.times.get("wait")),
-                *_median_and_p99(one.times.get("hand-off")),
-                "–" if fairness is None else f"{fairness:.3f}",
-            ]
-            _add_measured(table, [one.backend, one.level, str(one.clients)], figures, one)
+            names = [one.backend, *([one.implementation] if compared else []), one.level]
+            figures = _compared(one) if compared else _spread(one)
+            _add_measured(table, [*names, str(one.clients)], figures, one)
         parts += [_heading(what), table, *_reasons(measured)]
     return parts
+
+
+def _spread(one: Benchmark) -> list[str]:
+    """Return the figures of a contended lock by itself."""
+    return [
+        _rate(one),
+        *_median_and_p99(one.times.get("wait")),
+        *_median_and_p99(one.times.get("hand-off")),
+        _fairness(one),
+    ]
+
+
+def _compared(one: Benchmark) -> list[str]:
+    """Return the figures of a contended lock that others stand beside."""
+    return [
+        _rate(one),
+        _median_and_p99(one.times.get("hand-off"))[0],
+        _ratio(one.relative),
+        _fairness(one),
+        _starved(one),
+    ]
+
+
+def _rate(one: Benchmark) -> str:
+    rate = one.figures.get("grants per second")
+    return "–" if rate is None else wording.figure(rate)
+
+
+def _fairness(one: Benchmark) -> str:
+    index = one.figures.get("jain index")
+    return "–" if index is None else f"{index:.3f}"
+
+
+def _starved(one: Benchmark) -> str:
+    starved = one.figures.get("clients without a grant")
+    return "–" if starved is None else wording.count(starved)
 
 
 def _add_measured(
@@ -181,7 +227,10 @@ def _add_measured(
 def _reasons(benchmarks: Sequence[Benchmark]) -> list[RenderableType]:
     """Return why figures are invalid, a line each."""
     return [
-        _text(f"INVALID: {one.backend}, {one.level}, {one.clients} clients: {one.invalid}")
+        _text(
+            f"INVALID: {f'{one.backend} {one.implementation}'.strip()}, {one.level}, "
+            f"{wording.plural(one.clients, 'client')}, {one.what}: {one.invalid}"
+        )
         for one in benchmarks
         if one.invalid is not None
     ]

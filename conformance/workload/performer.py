@@ -103,11 +103,14 @@ class Performer:
         """Acquire, hold for ``hold`` seconds and release a lock, for ``seconds`` in all.
 
         Each acquire waits for as long as is left, so a client that starves ends without a
-        grant, on time. It ends early when a call fails.
+        grant, on time; ``for ever`` where the arguments say so, which is until the others
+        have ended. It ends early when a call fails.
         """
+        for_ever = step.arguments.get("for ever", False)
         end = time.monotonic() + step.arguments["seconds"]
         while (left := end - time.monotonic()) > 0:
-            outcome, granted = self._call(Step("acquire", step.target, {"blocking": left}))
+            waiting = {"blocking": True if for_ever else left}
+            outcome, granted = self._call(Step("acquire", step.target, waiting))
             if outcome is Outcome.OK and granted is True:
                 time.sleep(step.arguments["hold"])
                 outcome, _ = self._call(Step("release", step.target))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from conformance.errors import (
     ToozConnectionError,
     ToozError,
 )
+from conformance.faults.proxy import Proxy
 
 BACKEND = "etcd"
 
@@ -49,63 +49,6 @@ def started(url: str, member: bytes = b"m0", **options: Any) -> Iterator[Coordin
 def space() -> str:
     """A namespace that no other test uses."""
     return f"test-{secrets.token_hex(8)}"
-
-
-class Proxy:
-    """Passes connections on to a server, and can be made to fail in the middle."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._server = (parts.hostname, parts.port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"etcd://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.mute = False
-        """Whether what arrives is dropped, on either side."""
-        self.lose_reply = threading.Event()
-        """Whether the next reply is lost, and its connection with it."""
-        self.passing = threading.Event()
-        """Whether requests are passed on; those that are not, wait."""
-        self.passing.set()
-        self._open: list[socket.socket] = []
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(self._server)
-                self._open += [client, server]
-                for source, target, reply in ((client, server, False), (server, client, True)):
-                    arguments = (source, target, reply)
-                    threading.Thread(target=self._pump, args=arguments, daemon=True).start()
-
-    def _pump(self, source: socket.socket, target: socket.socket, reply: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                if reply and self.lose_reply.is_set():
-                    self.lose_reply.clear()
-                    break
-                if not reply:
-                    self.passing.wait(10)
-                if not self.mute:
-                    target.sendall(data)
-        if reply:
-            for end in (source, target):
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """Break all connections, and take no more."""
-        for end in (self._listener, *self._open):
-            end.close()
-
-
-@pytest.fixture
-def proxy(url: str) -> Iterator[Proxy]:
-    """A proxy before the server."""
-    made = Proxy(url)
-    yield made
-    made.close()
 
 
 def revoke(url: str, coordinator: Any, key: str) -> None:
@@ -236,11 +179,11 @@ def test_a_membership_is_its_coordinators(url: str, space: str) -> None:
 
 
 def test_an_acquisition_whose_reply_is_lost_is_given_back(
-    proxy: Proxy, url: str, space: str
+    relayed: str, proxy: Proxy, url: str, space: str
 ) -> None:
-    with started(proxy.url, namespace=space) as one, started(url, namespace=space) as two:
+    with started(relayed, namespace=space) as one, started(url, namespace=space) as two:
         lock = one.get_lock(LOCK)
-        proxy.lose_reply.set()
+        proxy.break_at_reply()
         with pytest.raises(ToozConnectionError):
             lock.acquire()
         assert not lock.acquired
@@ -248,67 +191,48 @@ def test_an_acquisition_whose_reply_is_lost_is_given_back(
         assert not lock.acquire(False)
 
 
-def test_a_release_whose_reply_is_lost_is_done(proxy: Proxy, url: str, space: str) -> None:
-    with started(proxy.url, namespace=space) as one, started(url, namespace=space) as two:
+def test_a_release_whose_reply_is_lost_is_done(
+    relayed: str, proxy: Proxy, url: str, space: str
+) -> None:
+    with started(relayed, namespace=space) as one, started(url, namespace=space) as two:
         lock = one.get_lock(LOCK)
         assert lock.acquire()
-        proxy.lose_reply.set()
+        proxy.break_at_reply()
         with pytest.raises(ToozConnectionError):
             lock.release()
         assert not lock.acquired
         assert two.get_lock(LOCK).acquire(False)
 
 
-def test_a_request_that_arrives_late_makes_no_hold(proxy: Proxy, url: str, space: str) -> None:
+def test_a_request_that_arrives_late_makes_no_hold(
+    relayed: str, proxy: Proxy, url: str, space: str
+) -> None:
     with (
-        started(proxy.url, namespace=space, timeout=1, lock_timeout=30) as one,
+        started(relayed, namespace=space, timeout=1, lock_timeout=30) as one,
         started(url, namespace=space) as two,
     ):
         lock = one.get_lock(LOCK)
-        proxy.passing.clear()
+        proxy.stall()
         with pytest.raises(OperationTimedOut):
             lock.acquire()
         (owed,) = one._session._debts
         one._session.gateway = one._gateway = two._gateway  # a way around what is held up
         one._session.settle()
-        proxy.passing.set()
+        proxy.heal()
         time.sleep(0.5)
         assert two._gateway.transact([], [get(owed)]).found == [[]]
         assert two.get_lock(LOCK).acquire(False)
 
 
-def test_broken_connections_are_replaced(proxy: Proxy, space: str) -> None:
-    with started(proxy.url, namespace=space) as one:
+def test_broken_connections_are_replaced(relayed: str, proxy: Proxy, space: str) -> None:
+    with started(relayed, namespace=space) as one:
         lock = one.get_lock(LOCK)
         assert lock.acquire()
-        for end in proxy._open:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        time.sleep(0.1)
+        proxy.cut()
+        proxy.heal()
         one.heartbeat()
         assert lock.is_still_owner()
         assert lock.release()
-
-
-def test_a_mute_server_is_not_waited_for(proxy: Proxy, space: str) -> None:
-    with started(proxy.url, namespace=space, timeout=1) as one:
-        assert one.get_lock(b"held").acquire()
-        proxy.mute = True
-        lock = one.get_lock(LOCK)
-        for call in (lock.acquire, one.heartbeat, one.get_groups().get, one.stop):
-            began = time.monotonic()
-            with contextlib.suppress(OperationTimedOut):
-                call()
-            assert time.monotonic() - began < 2.5, call
-
-
-def test_a_server_that_never_answers_is_no_start() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"etcd://127.0.0.1:{listener.getsockname()[1]}"
-        began = time.monotonic()
-        with pytest.raises(OperationTimedOut):
-            get_coordinator(url, b"m0", timeout=0.5).start()
-        assert time.monotonic() - began < 2
 
 
 # -- names, sizes, processes --------------------------------------------------------------

@@ -24,6 +24,7 @@ from conformance.coordination import (
     ToozError,
     get_coordinator,
 )
+from conformance.faults.proxy import Proxy
 
 BACKEND = "memcached"
 
@@ -59,70 +60,6 @@ def server(url: str) -> Iterator[Client]:
     client = Client((split.hostname, split.port), default_noreply=False, timeout=5)
     yield client
     client.close()
-
-
-class Proxy:
-    """Passes everything on, until told to lose replies."""
-
-    def __init__(self, url: str) -> None:
-        split = urlsplit(url)
-        self._server = (split.hostname or "", split.port or 0)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"memcached://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.mode = "pass"
-        """Or ``silent``: requests arrive, replies do not; or ``cut``: once one request
-        arrived, its connection ends."""
-        self.connections: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            far = socket.create_connection(self._server)
-            self.connections.append(near)
-            threading.Thread(target=self._forth, args=(near, far), daemon=True).start()
-            threading.Thread(target=self._back, args=(near, far), daemon=True).start()
-
-    def _forth(self, near: socket.socket, far: socket.socket) -> None:
-        try:
-            while data := near.recv(65536):
-                far.sendall(data)
-        except OSError:
-            pass
-        finally:
-            far.close()
-
-    def _back(self, near: socket.socket, far: socket.socket) -> None:
-        try:
-            while data := far.recv(65536):
-                if self.mode == "cut":
-                    self.mode = "pass"
-                    near.shutdown(socket.SHUT_RDWR)
-                    return
-                if self.mode == "pass":
-                    near.sendall(data)
-        except OSError:
-            pass
-
-    def kill_all(self) -> None:
-        for connection in self.connections:
-            connection.shutdown(socket.SHUT_RDWR)
-        self.connections.clear()
-
-    def close(self) -> None:
-        self._listener.close()
-        for connection in self.connections:
-            connection.close()
-
-
-@pytest.fixture
-def proxy(url: str) -> Iterator[Proxy]:
-    made = Proxy(url)
-    yield made
-    made.close()
 
 
 def session_key(coordinator: Any) -> str:
@@ -172,72 +109,47 @@ def test_a_host_is_tried_at_all_its_addresses(url: str, make: Make) -> None:
 # -- servers that fail ------------------------------------------------------------------
 
 
-def test_a_server_that_never_answers_is_given_up() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"memcached://127.0.0.1:{silent.getsockname()[1]}?timeout=0.3"
-        began = time.monotonic()
-        with pytest.raises(OperationTimedOut):
-            get_coordinator(url, b"m").start()
-        assert 0.2 < time.monotonic() - began < 1.5
-
-
-def test_every_call_ends_when_the_server_falls_silent(proxy: Proxy, make: Make) -> None:
-    coordinator = make(at=proxy.url, timeout=0.3, lock_timeout=30, membership_timeout=30)
-    coordinator.join_group_create(b"g")
-    held, other = coordinator.get_lock(b"held"), coordinator.get_lock(b"other")
-    assert held.acquire()
-    proxy.mode = "silent"
-    calls: list[Callable[[], object]] = [
-        lambda: other.acquire(True),
-        held.is_still_owner,
-        held.release,
-        coordinator.get_groups().get,
-        coordinator.heartbeat,
-    ]
-    for call in calls:
-        began = time.monotonic()
-        with pytest.raises(OperationTimedOut):
-            call()
-        assert time.monotonic() - began < 1.5
-    began = time.monotonic()
-    coordinator.stop()
-    assert time.monotonic() - began < 2
-
-
-@pytest.mark.parametrize("mode", ["cut", "silent"])
-def test_a_lock_whose_grant_was_lost_is_given_back(proxy: Proxy, make: Make, mode: str) -> None:
-    unlucky, other = make(at=proxy.url, timeout=0.3, lock_timeout=30), make(b"m1")
-    proxy.mode = mode
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_lock_whose_grant_was_lost_is_given_back(
+    relayed: str, proxy: Proxy, make: Make, silent: bool
+) -> None:
+    unlucky, other = make(at=relayed, timeout=0.3, lock_timeout=30), make(b"m1")
+    if silent:
+        proxy.drop_replies()
+    else:
+        proxy.break_at_reply()
     lock = unlucky.get_lock(b"l")
     with pytest.raises((ToozConnectionError, OperationTimedOut)):
         lock.acquire()
     assert not lock.acquired
-    proxy.mode = "pass"
-    if mode == "silent":
+    proxy.heal()
+    if silent:
         unlucky.heartbeat()
     assert other.get_lock(b"l").acquire(False)
     assert lock.acquire(False) is False
 
 
-def test_a_lock_whose_release_was_lost_is_free(proxy: Proxy, make: Make) -> None:
-    unlucky, other = make(at=proxy.url, timeout=5), make(b"m1")
+def test_a_lock_whose_release_was_lost_is_free(relayed: str, proxy: Proxy, make: Make) -> None:
+    unlucky, other = make(at=relayed, timeout=5), make(b"m1")
     lock = unlucky.get_lock(b"l")
     assert lock.acquire()
-    proxy.mode = "cut"
+    proxy.break_at_reply()
     with pytest.raises(ToozConnectionError):
         lock.release()
     assert not lock.acquired
     assert other.get_lock(b"l").acquire(False)
 
 
-def test_a_join_whose_reply_was_lost_can_be_made_again(proxy: Proxy, make: Make) -> None:
-    unlucky: Any = make(at=proxy.url, timeout=5)
+def test_a_join_whose_reply_was_lost_can_be_made_again(
+    relayed: str, proxy: Proxy, make: Make
+) -> None:
+    unlucky: Any = make(at=relayed, timeout=5)
     unlucky.join_group_create(b"g", 1)
     unlucky.leave_group(b"g").get()
     commands = unlucky._link.ask
 
     def cut(*sent: bytes) -> Any:
-        proxy.mode = "cut"
+        proxy.break_at_reply()
         return commands(*sent)
 
     unlucky._link.ask = cut
@@ -250,15 +162,17 @@ def test_a_join_whose_reply_was_lost_can_be_made_again(proxy: Proxy, make: Make)
         unlucky.join_group(b"g", 4).get()
 
 
-def test_a_leadership_whose_grant_was_lost_is_given_back(proxy: Proxy, make: Make) -> None:
-    unlucky, other = make(at=proxy.url, timeout=5), make(b"m1")
+def test_a_leadership_whose_grant_was_lost_is_given_back(
+    relayed: str, proxy: Proxy, make: Make
+) -> None:
+    unlucky, other = make(at=relayed, timeout=5), make(b"m1")
     unlucky.watch_elected_as_leader(b"g", lambda event: event)
     unlucky.run_elect_coordinator()
     assert unlucky.stand_down_group_leader(b"g")
     commands = unlucky._link.ask  # type: ignore[attr-defined]
 
     def cut(*sent: bytes) -> Any:
-        proxy.mode = "cut"
+        proxy.break_at_reply()
         return commands(*sent)
 
     unlucky._link.ask = cut  # type: ignore[attr-defined]
@@ -269,12 +183,14 @@ def test_a_leadership_whose_grant_was_lost_is_given_back(proxy: Proxy, make: Mak
     assert other.get_leader(b"g").get() is None
 
 
-def test_idle_connections_that_ended_are_replaced_unnoticed(proxy: Proxy, make: Make) -> None:
-    coordinator = make(at=proxy.url)
+def test_idle_connections_that_ended_are_replaced_unnoticed(
+    relayed: str, proxy: Proxy, make: Make
+) -> None:
+    coordinator = make(at=relayed)
     lock = coordinator.get_lock(b"l")
     assert lock.acquire()
-    proxy.kill_all()
-    time.sleep(0.05)
+    proxy.cut()
+    proxy.heal()
     assert lock.is_still_owner()
     assert lock.release()
 
@@ -423,8 +339,8 @@ def test_namespaces_never_meet(namespace: str, make: Make, other: str) -> None:
 # -- threads and forks -------------------------------------------------------------------
 
 
-def test_a_pool_of_two_serves_many_threads(proxy: Proxy, make: Make) -> None:
-    coordinator = make(at=proxy.url, max_pool_size=2)
+def test_a_pool_of_two_serves_many_threads(make: Make) -> None:
+    coordinator = make(max_pool_size=2)
     inside, most = 0, 0
 
     def work() -> None:
@@ -441,17 +357,17 @@ def test_a_pool_of_two_serves_many_threads(proxy: Proxy, make: Make) -> None:
     for thread in threads:
         thread.join()
     assert most == 1
-    assert len(proxy.connections) <= 2
+    assert len(coordinator._link._idle) <= 2  # type: ignore[attr-defined]
 
 
-def test_hundreds_of_locks_need_no_more_connections(proxy: Proxy, make: Make) -> None:
-    coordinator = make(at=proxy.url)
+def test_hundreds_of_locks_need_no_more_connections(make: Make) -> None:
+    coordinator = make()
     locks = [coordinator.get_lock(b"l%d" % number) for number in range(600)]
     assert all(lock.acquire(False) for lock in locks)
     coordinator.heartbeat()
     assert all(lock.is_still_owner() for lock in locks[::50])
+    assert len(coordinator._link._idle) == 1  # type: ignore[attr-defined]
     coordinator.stop()
-    assert len(proxy.connections) == 1
     assert make(b"m1").get_lock(b"l599").acquire(False)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,6 @@ from conformance.coordination import (
     GroupNotCreated,
     MemberNotJoined,
     NotImplemented,
-    OperationTimedOut,
     SerializationError,
     ToozConnectionError,
     ToozError,
@@ -49,13 +47,6 @@ def make(url: str) -> Iterator[Maker]:
     for coordinator in made:
         if coordinator.is_started:
             coordinator.stop()
-
-
-@pytest.fixture
-def silent() -> Iterator[str]:
-    """A server that accepts connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield f"mysql://root:verysecret@127.0.0.1:{listening.getsockname()[1]}/tooz"
 
 
 def kill(coordinator: MySQLDriver, link: Link) -> None:
@@ -109,14 +100,6 @@ def test_a_missing_certificate_is_told(url: str) -> None:
     """A file of the TLS options that is not there is an error of the API's family."""
     with pytest.raises(ToozError, match="FileNotFoundError"):
         get_coordinator(url, b"m", ssl_ca="/nowhere/ca.pem").start()
-
-
-def test_a_server_that_never_answers_is_not_waited_for(silent: str) -> None:
-    """Starting fails in time."""
-    began = time.monotonic()
-    with pytest.raises(OperationTimedOut):
-        get_coordinator(silent, b"m", timeout=0.5).start()
-    assert time.monotonic() - began < 3
 
 
 def test_nobody_listening_is_told() -> None:

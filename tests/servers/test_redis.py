@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +32,8 @@ from conformance.coordination import (
 )
 from conformance.drivers import redis as driver_module
 from conformance.drivers.redis import RedisDriver
+from conformance.faults.proxy import Proxy
+from tests.servers.backends import use
 
 BACKEND = "redis"
 
@@ -40,65 +41,6 @@ GROUP, LOCK = b"group", b"lock"
 
 PATIENCE = 10.0
 """Seconds within which what must happen has happened, however busy the machine."""
-
-
-class Relay:
-    """A way to the server that can be cut, or lose what comes back, or fall silent."""
-
-    def __init__(self, server: tuple[str, int]) -> None:
-        self._server = server
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._ends: list[socket.socket] = []
-        self.losing = 0
-        """Before how many replies the connection breaks, though the request arrived."""
-        self.requests = 0
-        """How many requests came by."""
-        self.passing = threading.Event()
-        """Clear: nothing arrives on either side."""
-        self.passing.set()
-        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut(self) -> None:
-        """Break all connections."""
-        for end in list(self._ends):
-            _break(end)
-
-    def close(self) -> None:
-        self.passing.set()
-        _break(self._listener)
-        self._listener.close()
-        self.cut()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-                far = socket.create_connection(self._server)
-            except OSError:
-                return
-            self._ends += [near, far]
-            for way in ((near, far, False), (far, near, True)):
-                threading.Thread(target=self._pump, args=way, daemon=True).start()
-
-    def _pump(self, source: socket.socket, target: socket.socket, replies: bool) -> None:
-        with source:
-            try:
-                while data := source.recv(65536):
-                    self.passing.wait()
-                    self.requests += not replies
-                    if replies and self.losing:
-                        self.losing -= 1
-                        break
-                    target.sendall(data)
-            except OSError:
-                pass
-            _break(target)
-
-
-def _break(end: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        end.shutdown(socket.SHUT_RDWR)
 
 
 class Place:
@@ -122,12 +64,6 @@ class Place:
         self._ending.append(lambda: made.stop() if made.is_started else None)
         return made
 
-    def relay(self) -> Relay:
-        """Return a way to the server, closed at the end of the test."""
-        relay = Relay(self.address)
-        self._ending.append(relay.close)
-        return relay
-
     def keys(self) -> set[bytes]:
         """Return what is stored, but for the number that stays and terms are counted with."""
         stored = set(self.server.scan_iter(f"{self.namespace}:*"))
@@ -150,6 +86,27 @@ class Place:
         self.server.close()
 
 
+@contextlib.contextmanager
+def asking(
+    coordinator: RedisDriver, before: Callable[[], object] = lambda: None
+) -> Iterator[list[Any]]:
+    """Yield what is asked of the server from now on.
+
+    :param before: what to do before each time
+    """
+    client: Any = coordinator._session._clients.server
+    ask, asked = client.execute_command, []
+
+    def note(*words: Any) -> Any:
+        before()
+        asked.append(words)
+        return ask(*words)
+
+    client.execute_command = note
+    yield asked
+    client.execute_command = ask
+
+
 def eventually(condition: Callable[[], bool]) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + PATIENCE
@@ -161,6 +118,8 @@ def eventually(condition: Callable[[], bool]) -> None:
 @pytest.fixture
 def place(url: str) -> Iterator[Place]:
     made = Place(url)
+    # So that the server knows all scripts, and the reply that is lost is none about that.
+    use(get_coordinator(url, b"first", namespace=f"{made.namespace}-first"))
     yield made
     made.end()
 
@@ -237,32 +196,36 @@ def test_a_password_shows_nowhere(place: Place, caplog: pytest.LogCaptureFixture
 # -- losses ---------------------------------------------------------------------------------
 
 
-def test_a_lock_whose_acquire_lost_its_reply_is_given_back(place: Place) -> None:
-    relay = place.relay()
-    lock = place.coordinator(url=relay.url).get_lock(LOCK)
-    relay.losing = 2
-    with pytest.raises(ToozConnectionError):
+def test_a_lock_whose_acquire_lost_its_reply_is_given_back(
+    place: Place, relayed: str, proxy: Proxy
+) -> None:
+    me = place.coordinator(url=relayed)
+    lock = me.get_lock(LOCK)
+    with asking(me, proxy.break_at_reply), pytest.raises(ToozConnectionError):
         lock.acquire()
     assert not lock.acquired
+    assert me.heartbeat() > 0
     assert place.keys() == set()
     assert lock.acquire(False)
 
 
-def test_an_acquire_finds_out_what_its_lost_reply_was(place: Place) -> None:
-    relay = place.relay()
-    lock = place.coordinator(url=relay.url).get_lock(LOCK)
-    relay.losing = 1
+def test_an_acquire_finds_out_what_its_lost_reply_was(
+    place: Place, relayed: str, proxy: Proxy
+) -> None:
+    lock = place.coordinator(url=relayed).get_lock(LOCK)
+    proxy.break_at_reply()
     assert lock.acquire(False)
     assert lock.is_still_owner()
     assert lock.release()
     assert place.keys() == set()
 
 
-def test_a_release_that_lost_its_reply_leaves_the_lock_free(place: Place) -> None:
-    relay = place.relay()
-    lock = place.coordinator(url=relay.url).get_lock(LOCK)
+def test_a_release_that_lost_its_reply_leaves_the_lock_free(
+    place: Place, relayed: str, proxy: Proxy
+) -> None:
+    lock = place.coordinator(url=relayed).get_lock(LOCK)
     assert lock.acquire()
-    relay.losing = 1
+    proxy.break_at_reply()
     with pytest.raises(ToozConnectionError):
         lock.release()
     assert not lock.acquired
@@ -270,11 +233,10 @@ def test_a_release_that_lost_its_reply_leaves_the_lock_free(place: Place) -> Non
     assert place.coordinator(b"other").get_lock(LOCK).acquire(False)
 
 
-def test_joining_again_after_a_lost_reply_works(place: Place) -> None:
-    relay = place.relay()
-    me, other = place.coordinator(url=relay.url), place.coordinator(b"other")
+def test_joining_again_after_a_lost_reply_works(place: Place, relayed: str, proxy: Proxy) -> None:
+    me, other = place.coordinator(url=relayed), place.coordinator(b"other")
     other.create_group(GROUP).get()
-    relay.losing = 1
+    proxy.break_at_reply()
     with pytest.raises(ToozConnectionError):
         me.join_group(GROUP, 1).get()
     me.join_group(GROUP, 2).get()
@@ -283,16 +245,17 @@ def test_joining_again_after_a_lost_reply_works(place: Place) -> None:
         me.join_group(GROUP, 3).get()
 
 
-def test_stopping_gives_back_what_lost_replies_were_about(place: Place) -> None:
-    relay = place.relay()
-    me, other = place.coordinator(url=relay.url), place.coordinator(b"other")
+def test_stopping_gives_back_what_lost_replies_were_about(
+    place: Place, relayed: str, proxy: Proxy
+) -> None:
+    me, other = place.coordinator(url=relayed), place.coordinator(b"other")
     other.create_group(GROUP).get()
-    relay.losing = 1
+    proxy.break_at_reply()
     with pytest.raises(ToozConnectionError):
         me.join_group(GROUP).get()
     me.watch_elected_as_leader(GROUP, lambda event: None)
     me.get_groups().get()
-    relay.losing = 1
+    proxy.break_at_reply()
     with pytest.raises(ToozConnectionError):
         me.run_elect_coordinator()
     assert other.get_leader(GROUP).get() == b"me"
@@ -302,25 +265,25 @@ def test_stopping_gives_back_what_lost_replies_were_about(place: Place) -> None:
     assert other.get_leader(GROUP).get() is None
 
 
-def test_idle_connections_that_broke_are_replaced(place: Place) -> None:
-    relay = place.relay()
-    me = place.coordinator(url=relay.url)
+def test_idle_connections_that_broke_are_replaced(place: Place, relayed: str, proxy: Proxy) -> None:
+    me = place.coordinator(url=relayed)
     lock = me.get_lock(LOCK)
     assert lock.acquire()
-    relay.cut()
+    proxy.cut()
+    proxy.heal()
     assert lock.is_still_owner()
     assert me.heartbeat() > 0
     assert lock.release()
 
 
-def test_a_waiter_whose_connections_break_waits_on(place: Place) -> None:
-    relay = place.relay()
+def test_a_waiter_whose_connections_break_waits_on(
+    place: Place, relayed: str, proxy: Proxy
+) -> None:
     held = place.coordinator(b"holder").get_lock(LOCK)
     assert held.acquire()
-    waiter = place.coordinator(url=relay.url).get_lock(LOCK)
+    waiter = place.coordinator(url=relayed).get_lock(LOCK)
     result = place.waiting(waiter)
-    relay.cut()
-    threading.Event().wait(0.1)
+    proxy.break_at_reply()  # it is handed the lock, and not told
     assert held.release()
     assert result.result(PATIENCE)
     assert waiter.is_still_owner()
@@ -437,12 +400,11 @@ def test_waiters_are_served_in_their_order(place: Place) -> None:
     assert held.acquire(False)
 
 
-def test_a_waiter_that_is_gone_is_passed_over(place: Place) -> None:
-    relay = place.relay()
+def test_a_waiter_that_is_gone_is_passed_over(place: Place, relayed: str, proxy: Proxy) -> None:
     held = place.coordinator(b"holder").get_lock(LOCK)
     assert held.acquire()
-    result = place.waiting(place.coordinator(url=relay.url).get_lock(LOCK))
-    relay.close()
+    result = place.waiting(place.coordinator(url=relayed).get_lock(LOCK))
+    proxy.cut()
     with pytest.raises(ToozConnectionError):
         result.result(PATIENCE)
     eventually(lambda: not place.server.pubsub_channels(f"{place.namespace}:wake:*"))
@@ -451,13 +413,12 @@ def test_a_waiter_that_is_gone_is_passed_over(place: Place) -> None:
     assert held.acquire(False)
 
 
-def test_a_silent_waiter_is_not_waited_for_long(place: Place) -> None:
-    relay = place.relay()
+def test_a_silent_waiter_is_not_waited_for_long(place: Place, relayed: str, proxy: Proxy) -> None:
     held = place.coordinator(b"holder", lock_timeout=0.5).get_lock(LOCK)
     assert held.acquire()
-    silent = place.coordinator(url=relay.url, timeout=1.0)
+    silent = place.coordinator(url=relayed, timeout=1.0)
     result = place.waiting(silent.get_lock(LOCK), True)
-    relay.passing.clear()
+    proxy.stall()
     held.release()
     began = time.monotonic()
     assert held.acquire(PATIENCE)
@@ -479,18 +440,17 @@ def test_breaking_hands_the_lock_to_who_waits(place: Place) -> None:
 
 
 def test_a_free_lock_takes_one_round_trip_each_way(place: Place) -> None:
-    relay = place.relay()
-    me = place.coordinator(url=relay.url)
+    me = place.coordinator()
     lock = me.get_lock(LOCK)
     assert lock.acquire()
     assert lock.release()
-    before = relay.requests
-    assert lock.acquire()
-    assert relay.requests == before + 1
-    assert me.heartbeat() > 0
-    before = relay.requests
-    assert lock.release()
-    assert relay.requests == before + 1
+    with asking(me) as asked:
+        assert lock.acquire()
+        assert len(asked) == 1
+        assert me.heartbeat() > 0
+        asked.clear()
+        assert lock.release()
+        assert len(asked) == 1
 
 
 def test_shared_holds_are_not_there(place: Place) -> None:
@@ -538,50 +498,6 @@ def test_starting_and_stopping_leaves_nothing(place: Place) -> None:
 
     first = live()
     assert all(live() <= first for _ in range(5))
-
-
-# -- silence --------------------------------------------------------------------------------
-
-
-def test_a_server_that_never_answers_is_given_up() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1]
-        made = get_coordinator(f"redis://127.0.0.1:{port}?timeout=0.5", b"me")
-        began = time.monotonic()
-        with pytest.raises(OperationTimedOut):
-            made.start()
-        assert time.monotonic() - began < 2.0
-        assert not made.is_started
-
-
-def test_every_call_returns_when_the_server_falls_silent(place: Place) -> None:
-    relay = place.relay()
-    me = place.coordinator(url=relay.url, timeout=0.5, lock_timeout=60.0, membership_timeout=60.0)
-    lock = me.get_lock(LOCK)
-    assert lock.acquire()
-    me.join_group_create(GROUP)
-    relay.passing.clear()
-    other = me.get_lock(b"other")
-    calls: list[Callable[[], object]] = [
-        lambda: other.acquire(False),
-        lambda: other.acquire(30.0),
-        lock.is_still_owner,
-        lock.release,
-        lock.break_,
-        me.heartbeat,
-        lambda: me.get_members(GROUP).get(),
-    ]
-    for call in calls:
-        began = time.monotonic()
-        with pytest.raises((OperationTimedOut, ToozConnectionError)):
-            call()
-        assert time.monotonic() - began < 2.0
-    began = time.monotonic()
-    me.stop()
-    assert time.monotonic() - began < 3.0
-    relay.passing.set()
-    me.start()
-    assert me.get_lock(b"another").acquire(False)
 
 
 # -- names ----------------------------------------------------------------------------------
