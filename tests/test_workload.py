@@ -161,6 +161,38 @@ def test_a_call_that_never_returns_is_given_up(crew: Crew, target: Target, tmp_p
     assert not [o for o in history.operations if o.client == 1 and o.name == "is_started"]
 
 
+@pytest.mark.parametrize("level", ["threads", "processes"])
+def test_a_client_waits_while_others_go_on(
+    crew: Crew, target: Target, tmp_path: Path, level: str
+) -> None:
+    take, release = Step("acquire", LOCK, {"blocking": 60.0}), Step("release", LOCK)
+    at_level = Target(target.implementation, target.url, level, target.path)
+    with Session(crew, at_level, Plan({0: 0, 1: 1, 2: 2}, []), tmp_path) as session:
+        session.call(0, take)
+        with session.during(Phase({1: [take]})):
+            session.perform(Phase({0: [Step("is_started")], 2: [Step("is_started")]}))
+            session.call(0, release)
+        granted = session.call(1, release)
+    assert granted.value is True
+
+
+def test_a_phase_that_is_broken_off_leaves_nobody_busy(
+    crew: Crew, target: Target, tmp_path: Path
+) -> None:
+    waiting = Phase({1: [Step("acquire", LOCK, {"blocking": 0.2})]})
+
+    def break_off() -> None:
+        with (
+            Session(crew, at_threads(target), Plan({0: 0, 1: 1}, []), tmp_path) as session,
+            session.during(waiting),
+        ):
+            session.call(0, Step("acquire", LOCK))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        break_off()
+
+
 def test_threads_may_share_a_coordinator(crew: Crew, target: Target, tmp_path: Path) -> None:
     join = [Step("join_group_create", GROUP)]
     plan = Plan({0: 0, 1: 0}, [Phase({0: join}), Phase({1: join})])

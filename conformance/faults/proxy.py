@@ -106,6 +106,10 @@ class Proxy:
         """Reset all connections and refuse new ones."""
         self._control(_Mode.CUT)
 
+    def lead_to(self, host: str, port: int) -> None:
+        """Connect new clients to where the server is now."""
+        self._server = (host, port)
+
     def wait_swallowed(self, seconds: float) -> bool:
         """Wait until an answer has been swallowed since the last control; say whether it was."""
         return self._swallowed.wait(seconds)

@@ -81,6 +81,7 @@ class Session:
         self._mark = f"{os.getpid():x}-{time.monotonic_ns():x}-".encode()
         self._workers: dict[int, Worker] = {}
         self._faults: list[Fault] = []
+        self._busy: set[int] = set()  # clients that have been asked, and are not done
         self.lost: set[int] = set()
         """Clients that were killed, or given up because a call never returned."""
 
@@ -123,15 +124,27 @@ class Session:
 
         :raises Trouble: a client's thread broke in the suite's own code
         """
+        with self.during(phase):
+            pass
+
+    @contextlib.contextmanager
+    def during(self, phase: Phase) -> Iterator[None]:
+        """Carry out a phase while the body has other clients perform others.
+
+        :raises Trouble: a client's thread broke in the suite's own code
+        """
         steps = {client: s for client, s in phase.steps.items() if client not in self.lost}
-        end = time.monotonic() + self._plan.patience + sum(f.seconds + f.at for f in phase.faults)
         start = time.monotonic_ns() + (_HEAD_START if len(steps) > 1 else 0)
         waiting: dict[Worker, set[int]] = {}
         for client in steps:
             waiting.setdefault(self._workers[client], set()).add(client)
         for worker, clients in waiting.items():
             worker.ask(Perform({client: steps[client] for client in clients}, start))
+        self._busy |= set(steps)
         with self._struck(phase, start):
+            yield
+            lasting = sum(f.seconds + f.at for f in phase.faults)
+            end = time.monotonic() + self._plan.patience + lasting
             for worker, clients in waiting.items():
                 self._await(worker, clients, end)
 
@@ -176,6 +189,9 @@ class Session:
                 raise StartFailed(reason)
 
     def _close(self) -> None:
+        for worker in self._distinct():  # busy, if what came during a phase broke it off
+            clients = {client for client, its in self._workers.items() if its is worker}
+            self._await(worker, clients, time.monotonic() + self._plan.patience)
         alive = [worker for worker in self._distinct() if worker.alive]
         for worker in alive:
             worker.ask(Close())
@@ -207,7 +223,7 @@ class Session:
 
     def _await(self, worker: Worker, clients: set[int], until: float) -> None:
         """Wait for clients to finish; give up those that do not."""
-        while clients - self.lost:
+        while clients & self._busy - self.lost:
             reply = worker.reply(until)
             if reply is None:
                 self._give_up(worker)
@@ -216,7 +232,7 @@ class Session:
                 worker.alive = False
                 raise Trouble(reply.error)
             if reply.client is not None:
-                clients.discard(reply.client)
+                self._busy.discard(reply.client)
 
     def _give_up(self, worker: Worker) -> None:
         """Kill a worker whose clients do not return; with it go all its clients."""
