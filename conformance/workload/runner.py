@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from types import TracebackType
 
@@ -71,9 +71,18 @@ class Session:
     """A trial under way: coordinators are started, clients wait for steps.
 
     Use as a context manager; afterwards the coordinators are stopped.
+
+    :param lacks: the calls, by the names of steps, that the driver does without
     """
 
-    def __init__(self, crew: Crew, target: Target, plan: Plan, directory: Path) -> None:
+    def __init__(
+        self,
+        crew: Crew,
+        target: Target,
+        plan: Plan,
+        directory: Path,
+        lacks: Set[str] = frozenset(),
+    ) -> None:
         self._crew = crew
         self._target = target
         self._plan = plan
@@ -81,6 +90,7 @@ class Session:
         self._mark = f"{os.getpid():x}-{time.monotonic_ns():x}-".encode()
         self._workers: dict[int, Worker] = {}
         self._faults: list[Fault] = []
+        self.lacks = lacks
         self.lost: set[int] = set()
         """Clients that were killed, or given up because a call never returned."""
 
