@@ -74,7 +74,6 @@ _PARTS = {
     Feature.CAPABILITIES: (
         "get_member_capabilities",
         "get_members_with_capabilities",
-        "update_capabilities",
     ),
     Feature.WATCHES: ("get_members", "run_watchers"),
     Feature.LEADERSHIP: ("get_leader", "run_elect_coordinator", "stand_down_group_leader"),
@@ -193,8 +192,9 @@ def _lacks(kind: type) -> frozenset[str]:
             missing.add("lock_heartbeat")
     if not hasattr(lock, "acquired") and "acquired" not in lock.__init__.__code__.co_names:
         missing.add("acquired")
-    if not _overrides(kind, upstream.CoordinationDriver, "get_member_info"):
-        missing.add("get_member_info")
+    for name in ("get_member_info", "update_capabilities"):
+        if not _overrides(kind, upstream.CoordinationDriver, name):
+            missing.add(name)
     return frozenset(missing)
 
 

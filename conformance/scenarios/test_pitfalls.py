@@ -47,7 +47,7 @@ def test_a_broken_lock_is_known_to_be_lost(trial: Trial) -> None:
     trial.explore(
         break_it(),
         judges.locks,
-        least=[Least("successful operations", 8 * trial.profile.trials, succeeded)],
+        least=[Least("successful operations", 7 * trial.profile.trials, succeeded)],
     )
 
 
