@@ -216,10 +216,18 @@ class Session:
         return reply.error
 
     def _await(self, worker: Worker, clients: set[int], until: float) -> None:
-        """Wait for clients to finish; give up those that do not."""
+        """Wait for clients to finish; give up those that do not.
+
+        Who has many calls to make on a slow server may take long for all of them together:
+        what must return in time is each.
+        """
         while clients - self.lost:
             reply = worker.reply(until)
             if reply is None:
+                left = self._plan.patience - self._silence(clients - self.lost)
+                if worker.alive and left > 0:
+                    until = time.monotonic() + left
+                    continue
                 self._give_up(worker)
                 return
             if reply.error is not None:
@@ -227,6 +235,11 @@ class Session:
                 raise Trouble(reply.error)
             if reply.client is not None:
                 clients.discard(reply.client)
+
+    def _silence(self, clients: Set[int]) -> float:
+        """Return the seconds since the last sign of life of who has been silent longest."""
+        journals = [self._directory / f"{client}.journal" for client in clients]
+        return time.time() - min(journal.stat().st_mtime for journal in journals)
 
     def _give_up(self, worker: Worker) -> None:
         """Kill a worker whose clients do not return; with it go all its clients."""
