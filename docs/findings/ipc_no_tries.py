@@ -11,7 +11,6 @@ import os
 import sys
 
 import sysv_ipc
-
 from tooz import coordination
 
 coordinator = coordination.get_coordinator("ipc://", b"one")

@@ -19,6 +19,7 @@ seen: list[str] = []
 
 
 def create_and_delete(number: int) -> None:
+    """Create the group and delete it, again and again; note what is raised."""
     coordinator = coordination.get_coordinator(sys.argv[1], b"member-%d" % number)
     coordinator.start()
     for _ in range(300):

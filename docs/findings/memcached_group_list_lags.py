@@ -20,6 +20,7 @@ groups = [b"listed-%d-%d" % (os.getpid(), number) for number in range(300)]
 
 
 def gone(group: bytes) -> bool:
+    """Whether there is no such group any more."""
     try:
         two.get_members(group).get()
     except coordination.GroupNotCreated:

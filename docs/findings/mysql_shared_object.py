@@ -22,6 +22,7 @@ stop = time.monotonic() + 10
 
 
 def turns() -> None:
+    """Take the lock and give it back, again and again; note what is raised."""
     while time.monotonic() < stop and not raised:
         try:
             if lock.acquire(blocking=False):

@@ -11,7 +11,6 @@ import os
 import sys
 
 import redis
-
 from tooz import coordination
 
 name = b"lost-reply-%d" % os.getpid()
@@ -26,6 +25,7 @@ lost = []
 
 
 def lose_one(self, *args, **kwargs):
+    """Read a reply; lose the first one."""
     answer = read(self, *args, **kwargs)
     if not lost:
         lost.append(answer)

@@ -1,8 +1,6 @@
 """tooz 9.1.0, every driver: a thread that waits for a lock waits on after ``stop()``.
 
-Nothing that waits looks at whether the coordinator is still started. On redis and
-memcached the wait can even be granted: the lock is then held by a coordinator that is
-stopped, and that no heart keeps alive.
+Nothing that waits looks at whether the coordinator is still started.
 
 Usage: stopped_waiter.py [URL]; file without one
 """
@@ -26,6 +24,7 @@ with tempfile.TemporaryDirectory() as directory:
     assert held.acquire()
 
     def wait() -> None:
+        """Wait for the lock."""
         try:
             print(f"the wait ended with {two.get_lock(name).acquire(blocking=True)}")
         except Exception as error:

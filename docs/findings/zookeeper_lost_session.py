@@ -14,7 +14,6 @@ import time
 from urllib.parse import urlsplit
 
 from kazoo.client import KazooClient
-
 from tooz import coordination
 
 name = b"lost-session-%d" % os.getpid()
