@@ -121,10 +121,11 @@ def test_urls_that_tooz_has_no_driver_for_are_refused(url: str) -> None:
 def test_time_outs_are_whole_seconds_and_others_options_stay_out() -> None:
     given = {"timeout": "0.3", "lock_timeout": 2.5, "namespace": "n", "max_pool_size": 3}
     assert adapter._options("memcached", given) == {
-        "timeout": 1,
+        "timeout": 2,
         "lock_timeout": 3,
         "max_pool_size": 3,
     }
+    assert adapter._options("redis", {"timeout": "0.3"}) == {"timeout": 1}
     assert adapter._options("mysql", {"timeout": 1.0}) == {}
 
 

@@ -85,8 +85,12 @@ _SHARING = frozenset({"file"})
 """The drivers whose locks can be held shared: it is an argument, not a method, so it shows
 in no class."""
 
-_HOLD_TIMEOUT = 1.0
+_LEAST_SECONDS = 1
 """The shortest time-out in seconds: tooz cuts its drivers' time-outs to whole ones."""
+
+_LEAST_ON = {"memcached": 2}
+"""Where it is longer: memcached's clock ticks once a second, so that what expires in one
+second may be gone at once."""
 
 _OUTDATED = "PostgreSQL driver is deprecated|'passwd' is deprecated|single argument is deprecated"
 """What tooz says of its PostgresDriver, and PyMySQL of how MySQLDriver calls
@@ -154,10 +158,14 @@ def _options(scheme: str, given: dict[str, Any]) -> dict[str, Any]:
     """
     unknown = _OURS - _TAKEN.get(scheme, frozenset())
     return {
-        name: max(1, math.ceil(float(value))) if name in _TIMEOUTS else value
+        name: max(_least(scheme), math.ceil(float(value))) if name in _TIMEOUTS else value
         for name, value in given.items()
         if name not in unknown
     }
+
+
+def _least(scheme: str) -> int:
+    return _LEAST_ON.get(scheme, _LEAST_SECONDS)
 
 
 # -- what a driver has ------------------------------------------------------------
@@ -381,7 +389,7 @@ class ToozCoordinator:
         self.FEATURES = _features(kind, scheme)
         self.lacks = _lacks(kind)
         self.requires_beating = driver.requires_beating
-        self.least_timeout = _HOLD_TIMEOUT if "timeout" in _TAKEN.get(scheme, ()) else 0.0
+        self.least_timeout = float(_least(scheme)) if "timeout" in _TAKEN.get(scheme, ()) else 0.0
         self.heart = driver.heart
 
     @property
