@@ -71,7 +71,7 @@ def test_features_are_what_the_classes_implement(
 
 def test_methods_that_a_driver_does_without_are_named() -> None:
     lacking = driver("mysql://u:p@h/d", "pymysql").lacks
-    assert {"is_still_owner", "lock_heartbeat"} <= lacking
+    assert {"is_still_owner", "lock_heartbeat", "heartbeat"} <= lacking
     assert "acquired" not in lacking
     assert "update_capabilities" in driver("file:///nowhere", "fasteners").lacks
     assert driver("zookeeper://h", "kazoo").lacks == {"break_"}

@@ -200,7 +200,7 @@ def _lacks(kind: type) -> frozenset[str]:
             missing.add("lock_heartbeat")
     if not hasattr(lock, "acquired") and "acquired" not in lock.__init__.__code__.co_names:
         missing.add("acquired")
-    for name in ("get_member_info", "update_capabilities"):
+    for name in ("get_member_info", "heartbeat", "update_capabilities"):
         if not _overrides(kind, upstream.CoordinationDriver, name):
             missing.add(name)
     return frozenset(missing)

@@ -120,6 +120,7 @@ class _Contract(RuleBasedStateMachine):
             operation = self.call(client, Step("join_oddly", group))
             unstored = Answer(None, "SerializationError")
             refused = self.foreseen(client, Step("join_group", group))[0]
+            refused = refused if self.started[client] else _STOPPED
             # Of two errors either may be told.
             told_refusal = refused.error is not None and refused.error == operation.error
             self.compare(operation, refused if told_refusal else unstored)
@@ -156,13 +157,14 @@ class _Contract(RuleBasedStateMachine):
 
     # -- life ---------------------------------------------------------------------
 
+    @precondition(lambda self: self.has("heartbeat"))
     @rule(client=CLIENTS)
     def heartbeat(self, client: int) -> None:
         """Beat; the answer is when to beat again."""
         operation = self.call(client, Step("heartbeat"))
         if not self.started[client]:
             self.compare(operation, _STOPPED)
-        elif operation.error is not None or not operation.value > 0:
+        elif not isinstance(operation.value, int | float) or operation.value <= 0:
             self.complain(f"no number of seconds: {operation}")
 
     @precondition(lambda self: all(self.started.values()))
