@@ -224,8 +224,7 @@ class Session:
         while clients - self.lost:
             reply = worker.reply(until)
             if reply is None:
-                left = self._plan.patience - self._silence(clients - self.lost)
-                if worker.alive and left > 0:
+                if worker.alive and (left := self._patience_left(clients - self.lost)) > 0:
                     until = time.monotonic() + left
                     continue
                 self._give_up(worker)
@@ -236,10 +235,11 @@ class Session:
             if reply.client is not None:
                 clients.discard(reply.client)
 
-    def _silence(self, clients: Set[int]) -> float:
-        """Return the seconds since the last sign of life of who has been silent longest."""
+    def _patience_left(self, clients: Set[int]) -> float:
+        """Return the seconds for which to wait on for whom has been silent longest."""
         journals = [self._directory / f"{client}.journal" for client in clients]
-        return time.time() - min(journal.stat().st_mtime for journal in journals)
+        heard = min((journal.stat().st_mtime for journal in journals), default=0.0)
+        return self._plan.patience - (time.time() - heard)
 
     def _give_up(self, worker: Worker) -> None:
         """Kill a worker whose clients do not return; with it go all its clients."""
