@@ -76,6 +76,14 @@ def test_a_session_notes_what_was_done_to_a_link(
         assert session.history().faults == [fault]
 
 
+def test_who_goes_on_is_not_given_up(crew: Crew, target: Target, tmp_path: Path) -> None:
+    steps = [Step("idle", b"", {"seconds": 0.5})] * 5
+    plan = Plan({0: 0}, [Phase({0: steps})], patience=1.5)
+    history = run(crew, target, plan, tmp_path)
+    assert [operation.is_ok for operation in history.operations] == [True] * 5
+    assert history.faults == []
+
+
 def test_names_are_the_plans_and_not_the_backends(
     crew: Crew, target: Target, tmp_path: Path
 ) -> None:

@@ -115,12 +115,16 @@ def insist(
     step: Step,
     seconds: float,
     content: Callable[[Operation], bool] = answered,
-) -> Operation:
+) -> None:
     """Have a client make a call until its result is one to be content with.
+
+    A call that the driver does without is not made.
 
     :param seconds: how long at most
     :raises Unsettled: it never was
     """
+    if step.name in session.lacks:
+        return
     end = time.monotonic() + seconds
     again = msgspec.structs.replace(step, pause=_AGAIN_SECONDS)
     operation = session.call(client, step)
@@ -128,7 +132,6 @@ def insist(
         if client in session.lost or time.monotonic() > end:
             raise Unsettled
         operation = session.call(client, again)
-    return operation
 
 
 # -- judges -----------------------------------------------------------------------------

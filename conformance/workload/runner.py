@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from types import TracebackType
 
@@ -71,9 +71,18 @@ class Session:
     """A trial under way: coordinators are started, clients wait for steps.
 
     Use as a context manager; afterwards the coordinators are stopped.
+
+    :param lacks: the calls, by the names of steps, that the driver does without
     """
 
-    def __init__(self, crew: Crew, target: Target, plan: Plan, directory: Path) -> None:
+    def __init__(
+        self,
+        crew: Crew,
+        target: Target,
+        plan: Plan,
+        directory: Path,
+        lacks: Set[str] = frozenset(),
+    ) -> None:
         self._crew = crew
         self._target = target
         self._plan = plan
@@ -81,6 +90,7 @@ class Session:
         self._mark = f"{os.getpid():x}-{time.monotonic_ns():x}-".encode()
         self._workers: dict[int, Worker] = {}
         self._faults: list[Fault] = []
+        self.lacks = lacks
         self._busy: set[int] = set()  # clients that have been asked, and are not done
         self.lost: set[int] = set()
         """Clients that were killed, or given up because a call never returned."""
@@ -222,10 +232,17 @@ class Session:
         return reply.error
 
     def _await(self, worker: Worker, clients: set[int], until: float) -> None:
-        """Wait for clients to finish; give up those that do not."""
-        while clients & self._busy - self.lost:
+        """Wait for clients to finish; give up those that do not.
+
+        Who has many calls to make on a slow server may take long for all of them together:
+        what must return in time is each.
+        """
+        while awaited := clients & self._busy - self.lost:
             reply = worker.reply(until)
             if reply is None:
+                if worker.alive and (left := self._patience_left(awaited)) > 0:
+                    until = time.monotonic() + left
+                    continue
                 self._give_up(worker)
                 return
             if reply.error is not None:
@@ -233,6 +250,12 @@ class Session:
                 raise Trouble(reply.error)
             if reply.client is not None:
                 self._busy.discard(reply.client)
+
+    def _patience_left(self, clients: Set[int]) -> float:
+        """Return the seconds for which to wait on for whom has been silent longest."""
+        journals = [self._directory / f"{client}.journal" for client in clients]
+        heard = min((journal.stat().st_mtime for journal in journals), default=0.0)
+        return self._plan.patience - (time.time() - heard)
 
     def _give_up(self, worker: Worker) -> None:
         """Kill a worker whose clients do not return; with it go all its clients."""
