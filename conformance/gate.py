@@ -41,7 +41,6 @@ UP_TO_NOW = ("threads", "processes")
 
 _PACKAGES = (
     "etcd3gw",
-    "execnet",
     "hypothesis",
     "kazoo",
     "msgspec",

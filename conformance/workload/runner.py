@@ -150,7 +150,8 @@ class Session:
 
     def _open(self) -> None:
         plan, threads = self._plan, self._target.level == "threads"
-        workers = self._crew.take(1 if threads else len(set(plan.coordinators.values())))
+        count = 1 if threads else len(set(plan.coordinators.values()))
+        workers = self._crew.take(count, self._target.url)
         for client, coordinator in plan.coordinators.items():
             self._workers[client] = workers[0 if threads else coordinator % len(workers)]
         for worker in workers:
