@@ -52,6 +52,8 @@ def test_a_broken_driver_is_caught_by_the_scenario_meant_for_it(
             *backend,
             f"--implementation=broken_drivers:{name}",
             "--profile=gate",
+            "-p",
+            "unshrunk",
             f"--level={broken.level}",
             "-k",
             " or ".join([*broken.falsifies, *broken.spares]),
