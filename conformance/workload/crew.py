@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from multiprocessing.connection import Connection, wait
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -114,8 +115,9 @@ class Crew:
 
         :param url: what they will use
         :raises WorkerFailed: one could not be started
+        :raises NurseryFailed: none can be
         """
-        scheme = url.partition(":")[0]
+        scheme = urlsplit(url).scheme
         taken = [self._idle.pop() for _ in range(min(count, len(self._idle)))]
         fresh = [Worker(*self._nursery.bear(scheme)) for _ in range(count - len(taken))]
         for worker in fresh:

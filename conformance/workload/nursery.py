@@ -1,8 +1,8 @@
 """The process that worker processes are forked from: it has imported what they need.
 
 A worker that is started by forking costs a tenth of one that begins with an empty
-interpreter. The nursery has one thread, opens nothing and makes no coordinator, so there
-is nothing that a fork could break.
+interpreter. The nursery makes no coordinator and opens nothing, and has one thread unless
+a driver starts others when it is imported, so there is nothing that a fork could break.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from conformance.workload.worker import die_with_parent, serve
 
 __all__ = ["Nursery", "NurseryFailed", "raise_workers"]
 
-_REQUEST_BYTES = 100
-"""The most that a request has: the scheme of a URL."""
+_MESSAGE_BYTES = 1000
+"""The most that is read of a request, the scheme of a URL and a colon, or of an answer."""
 
 
 class NurseryFailed(RuntimeError):
@@ -51,8 +51,8 @@ class Nursery:
         ours, its = Pipe()
         with its:
             try:
-                socket.send_fds(self._control, [scheme.encode()], [its.fileno()])
-                answer = self._control.recv(_REQUEST_BYTES)
+                socket.send_fds(self._control, [f"{scheme}:".encode()], [its.fileno()])
+                answer = self._control.recv(_MESSAGE_BYTES)
             except OSError as error:
                 raise NurseryFailed(f"the nursery of worker processes ended: {error}") from error
         if not answer:
@@ -60,7 +60,7 @@ class Nursery:
         return int(answer), ours
 
     def close(self) -> None:
-        """End the process, when its workers have ended."""
+        """End the process, and with it what workers are left."""
         self._control.close()
         self._end.close()
         if self._process is not None:
@@ -93,19 +93,18 @@ def raise_workers(control: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the controlling process's
     with socket.socket(fileno=control) as requests:
         while True:
-            scheme, descriptors, _, _ = socket.recv_fds(requests, _REQUEST_BYTES, 1)
-            if not scheme:
-                break
+            request, descriptors, _, _ = socket.recv_fds(requests, _MESSAGE_BYTES, 1)
             _bury()
+            if not request:
+                return
             with contextlib.suppress(ValueError, ToozError):  # the worker will tell of it
-                driver_class(scheme.decode())
+                driver_class(request.decode().rstrip(":"))
             with Connection(descriptors[0]) as connection:
                 process = os.fork()
                 if process == 0:
                     requests.close()
                     _live(connection)
             requests.send(str(process).encode())
-    _bury(wait=True)
 
 
 def _live(connection: Connection) -> NoReturn:
@@ -120,8 +119,8 @@ def _live(connection: Connection) -> NoReturn:
         os._exit(status)
 
 
-def _bury(*, wait: bool = False) -> None:
-    """Reap the workers that are dead; or all, waiting for them to end."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, 0 if wait else os.WNOHANG)[0]:
+def _bury() -> None:
+    """Reap the workers that are dead."""
+    with contextlib.suppress(ChildProcessError):  # there is none
+        while os.waitpid(-1, os.WNOHANG)[0]:
             pass
