@@ -481,6 +481,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         gate.save(["pytest", *map(str, arguments)], int(session.exitstatus))
 
 
+def _is_partial(config: pytest.Config) -> bool:
+    """Whether the command asks for some of the scenarios only."""
+    option = config.option
+    return bool(option.keyword or option.markexpr or getattr(option, "lf", False))
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the tables."""
     gate = config.stash.get(_gate_key, None)
@@ -489,7 +495,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     width = terminalreporter._tw.fullwidth
     if gate.scenarios:
         terminalreporter.section("verdicts")
-        terminalreporter.write_line(verdict_table(gate.subjects(), gate.scenarios, width))
+        table = verdict_table(gate.subjects(), gate.scenarios, width, partial=_is_partial(config))
+        terminalreporter.write_line(table)
     if gate.refuted:
         terminalreporter.section("expectations that were not met", red=True)
         for complaint in gate.refuted:

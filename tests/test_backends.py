@@ -36,8 +36,10 @@ def test_an_unknown_variant_is_an_error_that_lists_what_there_is() -> None:
 
 def test_a_private_url_keeps_the_options_that_are_there() -> None:
     redis = known_backends()["redis"]
-    assert redis.private("redis://h:1", "n") == "redis://h:1?namespace=n"
-    assert redis.private("redis://h:1?db=2", "n") == "redis://h:1?db=2&namespace=n"
+    with redis.private("redis://h:1", "n") as url:
+        assert url == "redis://h:1?namespace=n"
+    with redis.private("redis://h:1?db=2", "n") as url:
+        assert url == "redis://h:1?db=2&namespace=n"
 
 
 def test_an_image_of_the_environment_wins_over_the_official_one(

@@ -51,7 +51,7 @@ def test_a_broken_driver_is_caught_by_the_scenario_meant_for_it(
         gate = run_pytest(
             *backend,
             f"--implementation=broken_drivers:{name}",
-            "--profile=gate",
+            f"--profile={broken.profile}",
             "-p",
             "unshrunk",
             f"--level={broken.level}",

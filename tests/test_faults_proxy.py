@@ -170,6 +170,19 @@ def test_either_side_may_hang_up(proxy: Proxy, server: EchoServer, client: socke
     server.wait_ended(2)
 
 
+def test_connections_are_counted_while_they_are_open(
+    proxy: Proxy, server: EchoServer, client: socket.socket
+) -> None:
+    with _connect(proxy) as other:
+        assert _ask(other, b"here too") == b"here too"
+        assert proxy.connections == 2
+    server.wait_ended(1)
+    assert proxy.connections == 1
+    server.hang_up()
+    assert _is_broken(client)
+    assert proxy.connections == 0
+
+
 def test_a_server_that_is_not_there(server: EchoServer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         address = unused.getsockname()

@@ -40,6 +40,16 @@ def test_the_verdict_table_shows_levels_beyond_a_claim_apart() -> None:
     assert lines[at + 1].split()[:5] == ["at", "processes", "no", "✗", "falsified"]
 
 
+def test_a_partial_run_has_rows_only_for_what_it_ran() -> None:
+    run = sample.run()
+    some = [result for result in run.scenarios if result.about in ("CAUSAL", "contract")]
+    lines = verdict_table(run.subjects, some, 80, partial=True).splitlines()
+    names = {line.split()[0] for line in lines if line and line[0].isalpha()}
+    assert names == {"file", "ipc", "zake", "CAUSAL", "contract"}
+    whole = verdict_table(run.subjects, some, 80)
+    assert "DISTRIBUTED_ACROSS_HOSTS" in whole
+
+
 def test_there_is_colour_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     run = sample.run()

@@ -7,6 +7,7 @@ what a killed run left. It knows nothing of drivers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -46,10 +47,10 @@ class Backend:
 
     ``obstacle()`` says why it cannot run here, None when it can. ``start(launch)`` brings
     it up for a run and ``stop(launch)`` takes it down; ``sweep(run_id)`` removes what a
-    killed run left outside its directory. ``private(url, name)`` is the URL of a part of
-    it that nobody else uses, and ``residue(url)`` counts what is stored there; None where
-    that cannot be looked at. ``variants`` are others that the same driver is for, which
-    are asked for as ``NAME:VARIANT``.
+    killed run left outside its directory. ``private(url, name)`` gives the URL of a part of
+    it that nobody else uses, and ``residue(url)`` counts what is there by kind, such as
+    ``{"keys": 3}``; None where that cannot be looked at. ``variants`` are others that the same
+    driver is for, which are asked for as ``NAME:VARIANT``.
     """
 
     name: str
@@ -59,8 +60,8 @@ class Backend:
     start: Callable[[Launch], Server]
     stop: Callable[[Launch], None]
     sweep: Callable[[str], None]
-    private: Callable[[str, str], str]
-    residue: Callable[[str], int] | None = None
+    private: Callable[[str, str], AbstractContextManager[str]]
+    residue: Callable[[str], Mapping[str, int]] | None = None
     variants: Mapping[str, Backend] = field(default_factory=dict)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,9 +20,9 @@ def _start(launch: Launch) -> Server:
     return Server(url=f"file://{launch.directory / 'file'}")
 
 
-def _residue(url: str) -> int:
+def _residue(url: str) -> dict[str, int]:
     """Count the files."""
-    return sum(path.is_file() for path in Path(urlsplit(url).path).rglob("*"))
+    return {"files": sum(path.is_file() for path in Path(urlsplit(url).path).rglob("*"))}
 
 
 FILE = Backend(
@@ -32,6 +33,6 @@ FILE = Backend(
     start=_start,
     stop=lambda launch: None,
     sweep=lambda run_id: None,
-    private=lambda url, name: f"{url}-{name}",
+    private=lambda url, name: nullcontext(f"{url}-{name}"),
     residue=_residue,
 )

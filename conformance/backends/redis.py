@@ -18,12 +18,13 @@ def _ask(host: str, port: int) -> str:
     return f"{name} {found.get(f'{name}_version')}"
 
 
-def _residue(url: str) -> int:
-    """Count the keys."""
+def _residue(url: str) -> dict[str, int]:
+    """Count the keys of the namespace."""
     import redis
 
     with redis.Redis.from_url(url.partition("?")[0], socket_timeout=10) as client:
-        return sum(1 for _ in client.scan_iter(match=f"{namespace(url)}:*", count=1000))
+        # A key may be met twice in a scan (Redis manual, "SCAN").
+        return {"keys": len(set(client.scan_iter(match=f"{namespace(url)}:*", count=1000)))}
 
 
 _REDIS = Service(

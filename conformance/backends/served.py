@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,7 +23,7 @@ from conformance.backends.engine import (
 )
 from conformance.backends.images import base_image, compose_directory, find_image, variable
 
-__all__ = ["Service", "namespace", "served"]
+__all__ = ["Service", "in_database", "namespace", "served"]
 
 _READY_SECONDS = 120.0
 """How long a server may take until it answers, on a busy machine."""
@@ -31,15 +32,20 @@ _ASK_AGAIN_SECONDS = 0.1
 """How long to wait before a server that does not answer yet is asked again."""
 
 
+def _namespaced(url: str, name: str) -> AbstractContextManager[str]:
+    """Give the URL with a namespace of its own."""
+    return nullcontext(f"{url}{'&' if '?' in url else '?'}namespace={name}")
+
+
 @dataclass(frozen=True)
 class Service:
     """A server: ``compose/NAME.yaml``, its official image, where and how to ask it.
 
     ``url`` has ``{host}`` and ``{port}``; ``ask(host, port)`` returns the server's version
-    by its own word, and raises as long as it does not serve; ``residue(url)`` counts what
-    is stored below the URL's namespace, where that can be looked at. ``client`` is the
-    module of the driver's client library. ``variant_of`` names the backend, and the variant,
-    of a server that is not a backend's first.
+    by its own word, and raises as long as it does not serve. ``private`` and ``residue`` are
+    those of the :class:`Backend`; a part of a server is a namespace unless it says otherwise.
+    ``client`` is the module of the driver's client library. ``variant_of`` names the backend,
+    and the variant, of a server that is not a backend's first.
     """
 
     name: str
@@ -49,7 +55,8 @@ class Service:
     url: str
     ask: Callable[[str, int], str]
     client: str
-    residue: Callable[[str], int] | None = None
+    residue: Callable[[str], Mapping[str, int]]
+    private: Callable[[str, str], AbstractContextManager[str]] = _namespaced
     variant_of: tuple[str, str] | None = None
     variants: dict[str, Backend] = field(default_factory=dict)
 
@@ -64,7 +71,7 @@ def served(service: Service) -> Backend:
         start=lambda launch: _start(service, launch),
         stop=lambda launch: remove_run(launch.run_id),
         sweep=remove_run,
-        private=_private,
+        private=service.private,
         residue=service.residue,
         variants=service.variants,
     )
@@ -75,15 +82,16 @@ def namespace(url: str) -> str:
     return parse_qs(urlsplit(url).query)["namespace"][0]
 
 
+def in_database(url: str, name: str) -> str:
+    """Return the URL with another database in its path."""
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
 def _obstacle(service: Service) -> str | None:
     if importlib.util.find_spec(service.client) is None:
         extra, *_ = service.variant_of or (service.name,)
         return f"{service.client} is missing: install coordination-conformance[{extra}]"
     return engine_obstacle()
-
-
-def _private(url: str, name: str) -> str:
-    return f"{url}{'&' if '?' in url else '?'}namespace={name}"
 
 
 def _project(service: Service, run_id: str) -> str:

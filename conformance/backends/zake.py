@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from contextlib import nullcontext
 
 from conformance.backends import Backend, Launch, Server
 
@@ -27,5 +28,5 @@ ZAKE = Backend(
     start=_start,
     stop=lambda launch: None,
     sweep=lambda run_id: None,
-    private=lambda url, name: f"{url}-{name}",
+    private=lambda url, name: nullcontext(f"{url}-{name}"),
 )

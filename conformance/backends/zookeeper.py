@@ -24,14 +24,14 @@ def _ask(host: str, port: int) -> str:
     return f"ZooKeeper {found[1]}"
 
 
-def _residue(url: str) -> int:
-    """Count the nodes."""
+def _residue(url: str) -> dict[str, int]:
+    """Count the nodes of the namespace."""
     from kazoo.client import KazooClient
 
     client = KazooClient(hosts=urlsplit(url).netloc, timeout=10)
     client.start(timeout=10)
     try:
-        return _below(client, f"/{namespace(url)}")
+        return {"nodes": _below(client, f"/{namespace(url)}")}
     finally:
         client.stop()
         client.close()

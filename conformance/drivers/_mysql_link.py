@@ -7,6 +7,7 @@ else is said. Groups, leaders and locks stand elsewhere.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import select
 import ssl
@@ -17,6 +18,7 @@ from typing import Any, Literal
 from urllib.parse import SplitResult, unquote
 
 import pymysql
+from pymysql.connections import Connection
 from pymysql.constants import CLIENT, ER
 
 from conformance.drivers.remote import RemoteOptions, abandon_socket, address, credentials
@@ -115,7 +117,7 @@ class Address:
         that an update which changes nothing is told from one that finds nothing; and
         several statements may be sent at once.
         """
-        return pymysql.connect(
+        return _Connection(
             host=self._host,
             port=self._port,
             unix_socket=self._options.unix_socket,
@@ -130,6 +132,22 @@ class Address:
             autocommit=None,
             defer_connect=True,
         )
+
+
+class _Connection(Connection):  # type: ignore[misc] # PyMySQL has no types
+    """PyMySQL's connection, which does not read the system's certificates to check none."""
+
+    def _create_ssl_ctx(self, wanted: Any) -> Any:
+        return super()._create_ssl_ctx(wanted) if wanted else _unchecked()
+
+
+@functools.cache
+def _unchecked() -> ssl.SSLContext:
+    """Return what secures connections whose server is not checked, as no option asks for it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ __all__ = [
     "CREATE_GROUP",
     "DELETE_GROUP",
     "ENTER",
+    "FORGET",
     "FREE",
     "GIVE_UP",
     "GROUPS",
@@ -194,6 +195,20 @@ WHERE key = %(key)s AND number <> ALL (%(mine)s::bigint[])
 IS_CURRENT = """
 SELECT EXISTS (SELECT FROM locks WHERE key = %(key)s AND number = %(number)s)
 """
+
+FORGET = """
+SELECT pg_advisory_unlock_all();
+SELECT pass_gate(gate)
+FROM (SELECT DISTINCT gate FROM unnest(%(gates)s::integer[]) AS gate ORDER BY gate) AS sorted;
+WITH used AS MATERIALIZED (
+    SELECT key, number FROM locks WHERE key = ANY (%(keys)s::bytea[])
+)
+DELETE FROM locks USING used
+WHERE locks.key = used.key
+  AND pg_try_advisory_xact_lock(used.number) AND pg_try_advisory_xact_lock(-used.number)
+"""
+"""Unlock everything, and remove the rows of locks that nobody holds and nobody queues for. To
+who has read such a number meanwhile it is as if the lock had been broken."""
 
 BREAK = """
 SELECT pass_gate(%(gate)s);

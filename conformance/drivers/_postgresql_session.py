@@ -88,6 +88,8 @@ class Session:
         self._ghost: dict[str, int] | None = None
         self._holds: dict[bytes, set[int]] = {}
         self._debts: list[dict[str, object]] = []
+        self._used: set[bytes] = set()
+        """The keys of the locks that were asked for."""
         self._pool_mutex = threading.Lock()
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
@@ -108,8 +110,10 @@ class Session:
             main = self._main
             if mine and main is not None and main.alive and not main.pending:
                 # Ends what lock objects hold that nobody has any more. The server does so
-                # too when the connection ends, but a moment after this returned.
-                main.run("SELECT pg_advisory_unlock_all()", deadline=self._deadline())
+                # too when the connection ends, but a moment after this returned. Rows stay.
+                keys = list(self._used)
+                known = {"keys": keys, "gates": [sql.gate(key) for key in keys]}
+                main.run(sql.FORGET, known, deadline=self._deadline())
         except (psycopg2.Error, ToozError) as error:
             _log.warning("while disconnecting: %s; the server frees what is left", error)
         finally:
@@ -117,7 +121,7 @@ class Session:
                 connections, self._open, self._idle = list(self._open), set(), []
             for connection in connections:
                 connection.close()
-            self._main, self._holds, self._debts = None, {}, []
+            self._main, self._holds, self._debts, self._used = None, {}, [], set()
             self.count += 1
             if mine:
                 self._mutex.release()
@@ -156,6 +160,7 @@ class Session:
         deadline = self._deadline()
         with self._turn(deadline) as main:
             mine = list(self._holds.get(name, ()))
+            self._used.add(key)
             known = {"gate": sql.gate(key), "key": key, "mine": mine}
             with self._owing(known):
                 ((number, granted),) = main.run(sql.TRY, {**known, "turn": turn}, deadline=deadline)

@@ -20,7 +20,8 @@ connection for lost after 60.
 
 A call that timed out does not end the connection, so nothing is lost by it. Each thread that
 waits for a lock has a further connection meanwhile, of which the server must have enough.
-The row of a lock's name stays when nobody uses the lock. Poolers between client and server
+The row of a lock's name stays until a coordinator that used it stops while nobody else does;
+one that dies leaves it. Poolers between client and server
 must keep sessions apart (PgBouncer: ``pool_mode = session``).
 """
 

@@ -75,6 +75,11 @@ class Proxy:
         """The host and port at which clients find the server through this link."""
         return _HOST, int(self._reserved.getsockname()[1])
 
+    @property
+    def connections(self) -> int:
+        """How many connections clients have to the server through this link."""
+        return asyncio.run_coroutine_threadsafe(self._count(), self._loop).result()
+
     # -- controls -------------------------------------------------------------------------
 
     def heal(self) -> None:
@@ -118,6 +123,9 @@ class Proxy:
             self._listen()
         for end in list(self._ends):
             end.set_reading(mode is not _Mode.STALL)
+
+    async def _count(self) -> int:
+        return sum(not end.is_server for end in self._ends)
 
     # -- in the loop's thread -------------------------------------------------------------
 

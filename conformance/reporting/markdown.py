@@ -22,6 +22,10 @@ What coordination drivers claim, and what was found when each claim was put to e
 that can falsify it. The whole report, with a timeline of each violation and the
 benchmarks, is [index.html](index.html)."""
 
+_BOLD = """\
+**Bold** is what the driver claims; the rest is run all the same. A level named below a
+verdict is one for which the driver does not claim it."""
+
 
 def readme(report: Report) -> str:
     """Return ``README.md`` of the reports."""
@@ -30,6 +34,7 @@ def readme(report: Report) -> str:
         _INTRODUCTION,
         _tallies(report),
         "## Characteristics",
+        _BOLD,
         _matrix(report, "characteristic", CHARACTERISTICS),
         "## Behaviour that every driver owes",
         _matrix(report, "behaviour", report.behaviours),
@@ -82,8 +87,9 @@ def _matrix(report: Report, what: str, rows: Sequence[str]) -> str:
     heads = [what, *(_head(report, column) for column in report.columns)]
     lines = [heads, ["---"] * len(heads)]
     for about in rows:
-        cells = [_cell(report, column, column.cell(about)) for column in report.columns]
-        lines.append([_about(about), *cells])
+        shared = report.shared_reason(about)
+        cells = [_cell(report, column, column.cell(about), shared) for column in report.columns]
+        lines.append([_about(about) + (f"<br>{escape(shared)}" if shared else ""), *cells])
     return _table(lines)
 
 
@@ -95,27 +101,19 @@ def _head(report: Report, column: Column) -> str:
     return f"{escape(report.name(column.subject))}<br>run {report.number(column.run)}"
 
 
-def _cell(report: Report, column: Column, cell: Cell) -> str:
+def _cell(report: Report, column: Column, cell: Cell, shared_reason: str) -> str:
+    """Return a cell: bold where it is claimed or owed, with one piece of evidence at most."""
     verdict = _spelled(cell.verdict)
-    lines = [f"**{verdict}**, claimed" if cell.claimed else f"{verdict}, not claimed"]
-    if cell.about not in CHARACTERISTICS and cell.claimed:
-        lines = [f"**{verdict}**"]
-    if cell.trials or cell.operations:
-        trials = wording.plural(cell.trials, "trial")
-        lines.append(f"{trials}, {wording.plural(cell.operations, 'operation')}")
-    if cell.verdict not in (Verdict.HELD, Verdict.FALSIFIED) and cell.reason:
+    lines = [f"**{verdict}**" if cell.claimed else verdict]
+    if cell.trials:
+        lines.append(wording.plural(cell.trials, "trial"))
+    if cell.verdict not in (Verdict.HELD, Verdict.FALSIFIED) and cell.reason != shared_reason:
         lines.append(escape(wording.shorten(cell.reason, _REASON_LENGTH)))
-    if cell.levels_beyond:
-        levels = ", ".join(
-            f"{escape(level)} {_spelled(its.verdict)}" for level, its in cell.levels_beyond.items()
-        )
-        lines.append(f"not claimed at {levels}")
-    lines += [_link(exhibit) for exhibit in report.evidence_for(column, cell)]
+    for level, its in cell.levels_beyond.items():
+        lines.append(f"{escape(level)}: {_spelled(its.verdict)}")
+    if exhibits := report.evidence_for(column, cell):
+        lines.append(f"[evidence](evidence/{exhibits[0].slug}.html)")
     return "<br>".join(lines)
-
-
-def _link(exhibit: Exhibit) -> str:
-    return f"[evidence, {escape(exhibit.evidence.level)}](evidence/{exhibit.slug}.html)"
 
 
 def _table(lines: Iterable[Sequence[str]]) -> str:

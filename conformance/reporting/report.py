@@ -89,6 +89,13 @@ class Report:
         """Return the evidence behind a cell, that at levels not claimed last."""
         return self.evidence_of(column.run, (*cell.results, *cell.beyond))
 
+    def shared_reason(self, about: str) -> str:
+        """Return why a row was exercised nowhere, where that is the same for all; else nothing."""
+        cells = [column.cell(about) for column in self.columns]
+        reasons = {cell.reason for cell in cells}
+        exercised = any(cell.verdict is not Verdict.NOT_EXERCISED for cell in cells)
+        return reasons.pop() if len(reasons) == 1 and not exercised else ""
+
     def shown_from(self, run: Run) -> list[str]:
         """Return what the report takes from a run, none when later runs replace it."""
         parts = []

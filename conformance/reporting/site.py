@@ -26,6 +26,9 @@ __all__ = ["evidence_page", "index_page"]
 _MOST_ROWS = MOST_BARS
 """How many operations an evidence page lists: those that its timeline can draw."""
 
+_MOST_LINKS = 3
+"""How many pieces of evidence a cell of a matrix links to before it links to their list."""
+
 
 def index_page(report: Report) -> str:
     """Return ``index.html``."""
@@ -97,6 +100,7 @@ _GLOBALS: dict[str, Any] = {
     "CLAIMS": glossary.CLAIMS,
     "HANDED_OVER": "share handed to another client",
     "MEANINGS": glossary.MEANINGS,
+    "MOST_LINKS": _MOST_LINKS,
     "MOST_ROWS": _MOST_ROWS,
     "PROMISES": glossary.PROMISES,
     "SYMBOLS": glossary.SYMBOLS,

@@ -45,6 +45,8 @@ def verdict_table(
     scenarios: Iterable[ScenarioResult],
     width: int,
     colour: bool = False,
+    *,
+    partial: bool = False,
 ) -> str:
     """Return what was found on each backend: characteristics, then behaviours.
 
@@ -54,9 +56,12 @@ def verdict_table(
 
     :param width: columns of the terminal; 80 are enough
     :param colour: whether to use the terminal's colours
+    :param partial: whether only some scenarios were asked for: no rows for the others
     """
     results = list(scenarios)
-    abouts = [*CHARACTERISTICS, *behaviours(results)]
+    run = {result.about for result in results}
+    abouts = [about for about in CHARACTERISTICS if about in run or not partial]
+    abouts += behaviours(results)
     return _rendered([_verdicts(subject, results, abouts) for subject in subjects], width, colour)
 
 
@@ -106,13 +111,13 @@ def account(evidence: Evidence, width: int, colour: bool = False) -> str:
 
 def _verdicts(subject: Subject, results: Sequence[ScenarioResult], abouts: Sequence[str]) -> Table:
     table = _table(label(subject), "claim", "verdict", figures=("trials", "operations", "time"))
-    for about in abouts:
+    for number, about in enumerate(abouts):
+        if number and about not in CHARACTERISTICS and abouts[number - 1] in CHARACTERISTICS:
+            table.add_section()
         found = cell(about, subject, results)
         _add_verdict(table, about, found)
         for level, its in found.levels_beyond.items():
             _add_verdict(table, f"  at {level}", its)
-        if about == CHARACTERISTICS[-1]:
-            table.add_section()
     return table
 
 

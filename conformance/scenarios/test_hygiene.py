@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import secrets
-
-import msgspec
 import pytest
 from hypothesis import strategies as st
 
-from conformance.backends import Backend, known_backends
 from conformance.characteristics import Feature
 from conformance.checkers.exercise import succeeded
 from conformance.history import History
-from conformance.scenarios import judges
-from conformance.trial import Least, Trial
+from conformance.scenarios import judges, links
+from conformance.scenarios.grounds import Count, Ground, grown, own_ground
+from conformance.scenarios.links import TIMEOUT, Link
+from conformance.trial import Inconclusive, Judge, Least, Trial
+from conformance.verdict import Finding, Verdict
 from conformance.workload.plan import Phase, Plan, Step
+from conformance.workload.runner import Session
 from conformance.workload.strategies import GROUPS
 
 pytestmark = pytest.mark.scenario("hygiene")
 
 LOCK = b"lock-a"
 GROUP = GROUPS[0]
+
+_FIRST_LIVES = 4
+"""How many lives come before the first count: what is made once is there after them."""
+
+_PATIENCE = 600.0
+"""Seconds that hundreds of lives may take on a busy machine."""
+
+_LEAST_FULL = 0.9
+"""The part of all lives that must not fail, for the count to mean anything."""
 
 
 @pytest.mark.scenario("hygiene", needs=(Feature.LOCKS, Feature.GROUPS, Feature.LEADERSHIP))
@@ -92,65 +101,138 @@ def test_stopping_ends_a_wait(trial: Trial) -> None:
 
 
 def test_starting_and_stopping_leaves_nothing(trial: Trial) -> None:
-    """Threads, descriptors and stored things do not grow with starts and stops."""
-    backend = known_backends().get(trial.place.backend)
-    if backend is not None:
-        private = backend.private(trial.place.url, secrets.token_hex(4))
-        trial.place = msgspec.structs.replace(trial.place, url=private)
-    times = {"smoke": 5, "gate": 20}.get(trial.profile.name, 200)
-    plan = Plan(
-        {0: 0, 1: 1},
-        [
-            Phase({client: _lives(3) for client in (0, 1)}),
-            Phase({0: [Step("measure")]}),
-            Phase({client: _lives(times) for client in (0, 1)}),
-            Phase({0: [Step("measure")]}),
-        ],
-        patience=120.0,
-    )
-    history = trial.run(plan)
-    before, after = (operation.value for operation in history.only("measure"))
-    for what in before:
-        trial.require(
-            after[what] <= before[what],
-            "growth",
-            f"{after[what]} {what} after {times} starts and stops, {before[what]} before them",
-            history,
-            plan,
+    """Nothing grows with starts and stops: here, on the way to the server, or on it.
+
+    Every other life gives back what it held before it stops. The second coordinator is
+    there to be in the first one's way, for which a few of its lives will do.
+    """
+    times = _times(trial)
+    lives = {0: times, 1: times // 4}
+    clients = tuple(lives)
+    processes = clients[:1] if trial.place.level == "threads" else clients
+    with own_ground(trial) as ground:
+        plan = Plan(
+            {client: client for client in clients},
+            [
+                Phase({client: [Step("stop")] for client in clients}),
+                Phase({client: _lives(client, _FIRST_LIVES) for client in clients}),
+                Phase({client: _lives(client, count) for client, count in lives.items()}),
+            ],
+            patience=_PATIENCE,
+            urls=dict.fromkeys(clients, ground.url),
+        ).without(trial.place.driver.lacks)
+        counts: list[Count] = []
+
+        def steer(session: Session) -> None:
+            session.perform(plan.phases[0])
+            session.perform(plan.phases[1])
+            counts.append(ground.settled(session, processes))
+            session.perform(plan.phases[2])
+            counts.append(ground.settled(session, processes, counts[0]))
+
+        history = trial.steer(plan, steer)
+    finding = trial.judge(history, _lived(sum(lives.values())), plan)
+    _require_no_growth(trial, counts, times, history, plan)
+    _require_conclusion(finding)
+
+
+@pytest.mark.scenario(
+    "hygiene", needs=(Feature.LOCKS, Feature.GROUPS), levels=("threads",), remote=True
+)
+def test_stopping_without_the_server_leaves_nothing(trial: Trial) -> None:
+    """Nothing grows here when the connection is cut each time before a coordinator stops."""
+    times = _times(trial)
+    with Link(trial, [0]) as link:
+        plan = Plan(
+            {0: 0},
+            [Phase({0: [Step("stop")]})],
+            options={"timeout": TIMEOUT},
+            urls=link.urls,
         )
-    _check_residue(trial, backend, history, plan)
+        ground = Ground(link.urls[0], link.proxy)
+        counts: list[Count] = []
+
+        def live(session: Session, first: int, count: int) -> None:
+            for number in range(first, first + count):
+                session.perform(Phase({0: _holding(b"%d" % number)}))
+                with link.broken(session, "cut") as proxy:
+                    proxy.cut()
+                    session.perform(plan.phases[0])
+
+        def steer(session: Session) -> None:
+            session.perform(plan.phases[0])
+            live(session, 0, _FIRST_LIVES)
+            counts.append(ground.settled(session, [0]))
+            live(session, _FIRST_LIVES, times)
+            counts.append(ground.settled(session, [0], counts[0]))
+
+        history = trial.steer(plan, steer)
+    finding = trial.judge(history, judges.all_of(links.promptness, _lived(times)), plan)
+    _require_no_growth(trial, counts, times, history, plan)
+    _require_conclusion(finding)
 
 
-def _lives(times: int) -> list[Step]:
+def _times(trial: Trial) -> int:
+    """Return how many lives a coordinator has."""
+    return 5 if trial.profile.name == "smoke" else 200
+
+
+def _lives(client: int, times: int) -> list[Step]:
     """Return that many lives of a coordinator, each with all that it can hold."""
-    life = [
+    start = Step("start", arguments={"heart": True})
+    join = Step("join_group_create", GROUP, {"capabilities": "here"})
+    stand = Step("campaign", GROUP)
+    gives_back = [
         Step("acquire", LOCK, {"blocking": True}),
         Step("release", LOCK),
-        Step("join_group_create", GROUP, {"capabilities": "here"}),
-        Step("campaign", GROUP),
-        Step("stop"),
-        Step("start"),
+        join,
+        stand,
+        Step("stand_down", GROUP),
+        Step("leave_group", GROUP),
     ]
-    return life * times
+    steps = []
+    for number in range(times):
+        # Another name each time: what a lock leaves behind may be one for each name.
+        own = Step("acquire", b"lock-%d-%d-%d" % (client, times, number), {"blocking": False})
+        steps += [start, *([own, join, stand] if number % 2 else gives_back), Step("stop")]
+    return steps
 
 
-def _check_residue(trial: Trial, backend: Backend | None, history: History, plan: Plan) -> None:
-    """Falsify when something is stored although every coordinator was stopped.
+def _holding(name: bytes) -> list[Step]:
+    """Return the beginning of a life that holds what no other does.
 
-    Groups outlive their members, so what counts is that nothing is added.
+    What servers free after a time-out would be in the way of the next life.
     """
-    if backend is None or backend.residue is None:
-        return
-    last = Plan({0: 0}, [Phase({0: [Step("acquire", LOCK), Step("release", LOCK)]})])
-    trial.run(last)
-    held = backend.residue(trial.place.url)
-    for _ in range(3):
-        trial.run(last)
-    left = backend.residue(trial.place.url)
-    trial.require(
-        left <= held,
-        "residue",
-        f"{left} things are stored after more starts and stops, {held} before them",
-        history,
-        plan,
-    )
+    return [
+        Step("start", arguments={"heart": True}),
+        Step("acquire", name, {"blocking": False}),
+        Step("join_group_create", name),
+    ]
+
+
+def _lived(times: int) -> Judge:
+    """Return a judge that is content with so many lives, most of them full."""
+
+    def judge(history: History) -> Finding:
+        for name in ("start", "acquire", "join_group_create", "stop"):
+            calls = history.only(name)
+            done = sum(call.is_ok and call.value is not False for call in calls)
+            if calls and done < times * _LEAST_FULL:
+                reason = f"only {done} calls of {name} in {times} lives did what they are to"
+                return Finding(Verdict.INCONCLUSIVE, "lives", reason)
+        return judges.held("lives")
+
+    return judge
+
+
+def _require_no_growth(
+    trial: Trial, counts: list[Count], times: int, history: History, plan: Plan
+) -> None:
+    more = grown(*counts)
+    reason = f"after {times} further starts and stops: {'; '.join(more)}"
+    trial.require(not more, "growth", reason, history, plan)
+
+
+def _require_conclusion(finding: Finding) -> None:
+    if finding.verdict is Verdict.INCONCLUSIVE:
+        raise Inconclusive(finding.reason)

@@ -345,7 +345,7 @@ _METHODS: dict[str, Callable[[Performer, Step], object]] = {
     "run_watchers": _run_watchers,
     "join_group_create": _join_create,
     "heartbeat": lambda p, s: p.coordinator.heartbeat(),
-    "start": lambda p, s: p.coordinator.start(),
+    "start": lambda p, s: p.coordinator.start(start_heart=s.arguments.get("heart", False)),
     "start_again": _start_again,
     "stop": lambda p, s: p.coordinator.stop(),
     "is_started": lambda p, s: p.coordinator.is_started,

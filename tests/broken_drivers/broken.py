@@ -33,13 +33,15 @@ class Broken:
 
     ``falsifies`` names the scenarios meant to catch it, at ``level``, each with the
     characteristic or behaviour that it then falsifies. ``spares`` are scenarios that find
-    nothing wrong with it, which shows what the others add.
+    nothing wrong with it, which shows what the others add. ``profile`` is how hard to try:
+    what shows in every life needs few.
     """
 
     driver: type[FileDriver] | type[ServedDriver]
     falsifies: Mapping[str, str]
     level: str
     spares: tuple[str, ...]
+    profile: str = "gate"
 
     @property
     def is_served(self) -> bool:
@@ -59,7 +61,10 @@ BROKEN: dict[str, Broken] = {}
 
 
 def meant_for(
-    falsifies: Mapping[str, str], level: str = "threads", spares: tuple[str, ...] = ()
+    falsifies: Mapping[str, str],
+    level: str = "threads",
+    spares: tuple[str, ...] = (),
+    profile: str = "gate",
 ) -> Callable[[type[FileDriver] | type[ServedDriver] | type[LocalLock]], Broken]:
     """Return a decorator that enters a driver, or a lock for a file driver, in the table.
 
@@ -68,7 +73,7 @@ def meant_for(
 
     def enter(kind: type[FileDriver] | type[ServedDriver] | type[LocalLock]) -> Broken:
         driver = _with_lock(kind) if issubclass(kind, LocalLock) else kind
-        BROKEN[kind.__name__] = Broken(driver, falsifies, level, spares)
+        BROKEN[kind.__name__] = Broken(driver, falsifies, level, spares, profile)
         return BROKEN[kind.__name__]
 
     return enter

@@ -7,8 +7,9 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
-from conformance.coordination import Deadline, ToozConnectionError
+from conformance.coordination import Deadline, ToozConnectionError, ToozError
 from conformance.drivers.file import Directory, FileDriver
 from conformance.drivers.local import LocalLock
 from conformance.drivers.medium import EXCLUSIVE, Descriptor, Medium
@@ -16,6 +17,10 @@ from conformance.drivers.registry import Registry
 from conformance.drivers.session import Session
 
 from .broken import WINDOW, meant_for
+from .served import ServedDriver
+
+_LIVES = "test_starting_and_stopping_leaves_nothing"
+_CUT_OFF = "test_stopping_without_the_server_leaves_nothing"
 
 _WRITING = 0.001
 """Seconds that a slow disc takes to write."""
@@ -187,7 +192,7 @@ class StopsWhenItWaited(LocalLock):
         return True
 
 
-@meant_for({"test_starting_and_stopping_leaves_nothing": "hygiene"})
+@meant_for({_LIVES: "hygiene"}, profile="smoke")
 class LeaksDescriptors(FileDriver):
     """Opens its directory on start and never closes it: connections that are not returned."""
 
@@ -196,7 +201,7 @@ class LeaksDescriptors(FileDriver):
         os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
 
 
-@meant_for({"test_starting_and_stopping_leaves_nothing": "hygiene"})
+@meant_for({_LIVES: "hygiene"}, profile="smoke")
 class LeaksThreads(FileDriver):
     """Starts a thread that nobody ends: a heart, or a client library's watcher."""
 
@@ -205,10 +210,36 @@ class LeaksThreads(FileDriver):
         threading.Thread(target=threading.Event().wait, name="watcher", daemon=True).start()
 
 
-@meant_for({"test_starting_and_stopping_leaves_nothing": "hygiene"})
+@meant_for({_LIVES: "hygiene"}, profile="smoke")
 class LeavesFiles(FileDriver):
     """Leaves a file behind with each life: sessions, nodes or keys that nobody removes."""
 
     def _start(self) -> None:
         super()._start()
         self._medium().open(f"life.{self.session.token}", create=True).close()
+
+
+@meant_for({_LIVES: "hygiene"}, profile="smoke")
+class LeaksConnections(ServedDriver):
+    """Makes a connection on start that nobody closes: a pool, or a watcher's own."""
+
+    def _start(self) -> None:
+        super()._start()
+        _FORGOTTEN.append(self.connect())
+
+
+@meant_for({_CUT_OFF: "hygiene"}, spares=(_LIVES,), profile="smoke")
+class StopsInTheBackground(ServedDriver):
+    """Leaves it to a thread to say that it stopped when nobody hears it, and never ends that."""
+
+    def exchange(self, name: str, *arguments: Any) -> Any:
+        try:
+            return super().exchange(name, *arguments)
+        except ToozError:
+            if name == "end":
+                threading.Thread(target=threading.Event().wait, name="end", daemon=True).start()
+            raise
+
+
+_FORGOTTEN: list[object] = []
+"""Keeps what nobody closes from being collected, which would close it."""

@@ -260,7 +260,7 @@ class ServedDriver(RemoteCoordinator):
         """Send a request and wait for its answer."""
         try:
             if self._connection is None:
-                self._connection = Client((self._url.hostname or "", self._url.port or 0))
+                self._connection = self.connect()
             self._connection.send((self.token, name, *arguments))
             if not self._connection.poll(self.patience()):
                 raise TimeoutError
@@ -273,6 +273,10 @@ class ServedDriver(RemoteCoordinator):
         if became == "failed":
             raise result
         return result
+
+    def connect(self) -> Connection:
+        """Return a new connection to the server."""
+        return Client((self._url.hostname or "", self._url.port or 0))
 
     def patience(self) -> float | None:
         """Return the seconds for which an answer is waited for."""
