@@ -43,7 +43,6 @@ UP_TO_NOW = ("threads", "processes")
 
 _PACKAGES = (
     "etcd3gw",
-    "execnet",
     "hypothesis",
     "kazoo",
     "msgspec",

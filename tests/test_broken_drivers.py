@@ -41,6 +41,8 @@ def test_a_broken_driver_is_caught_by_the_scenario_meant_for_it(
         f"--backend={'served' if broken.is_served else 'file'}",
         f"--implementation=broken_drivers:{name}",
         f"--profile={broken.profile}",
+        "-p",
+        "unshrunk",
         f"--level={broken.level}",
         "-k",
         " or ".join([*broken.falsifies, *broken.spares]),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
+from multiprocessing.connection import wait
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from conformance.history import Fault, Outcome
 from conformance.workload.crew import Crew
 from conformance.workload.journal import Journal, read_journal
+from conformance.workload.nursery import Nursery, NurseryFailed
 from conformance.workload.plan import Phase, Plan, PlannedFault, Step, describe
 from conformance.workload.runner import Session, StartFailed, StopFailed, Target, run
 
@@ -199,6 +204,39 @@ def test_a_phase_that_is_broken_off_leaves_nobody_busy(
 
     with pytest.raises(ZeroDivisionError):
         break_off()
+
+
+def test_a_worker_is_dead_when_its_kill_returns() -> None:
+    with Crew() as crew:
+        (worker,) = crew.take(1, "file:///nowhere")
+        worker.pause()
+        worker.kill()
+        state = Path(f"/proc/{worker.process}/stat").read_text().rpartition(")")[2].split()[0]
+        assert state == "Z"  # proc(5): dead, and not yet waited for by its parent
+        crew.give_back([worker])
+
+
+@pytest.mark.parametrize("url", ["file:///nowhere", "no-such-driver://", "no scheme"])
+def test_workers_start_whatever_the_url_and_die_with_what_they_were_forked_from(url: str) -> None:
+    nursery = Nursery()
+    process, connection = nursery.bear(urlsplit(url).scheme)
+    life = os.pidfd_open(process)
+    nursery.close()
+    assert wait([life], timeout=20.0)
+    os.close(life)
+    connection.close()
+
+
+def test_a_nursery_that_ended_is_told() -> None:
+    nursery = Nursery()
+    process, connection = nursery.bear("file")
+    connection.close()
+    status = Path(f"/proc/{process}/status").read_text()
+    parent = next(line.split()[1] for line in status.splitlines() if line.startswith("PPid:"))
+    os.kill(int(parent), signal.SIGKILL)
+    with pytest.raises(NurseryFailed, match="ended"):
+        nursery.bear("file")
+    nursery.close()
 
 
 def test_threads_may_share_a_coordinator(crew: Crew, target: Target, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import itertools
 import os
 import shutil
@@ -173,7 +174,8 @@ class Session:
 
     def _open(self) -> None:
         plan, threads = self._plan, self._target.level == "threads"
-        workers = self._crew.take(1 if threads else len(set(plan.coordinators.values())))
+        count = 1 if threads else len(set(plan.coordinators.values()))
+        workers = self._crew.take(count, self._target.url)
         for client, coordinator in plan.coordinators.items():
             self._workers[client] = workers[0 if threads else coordinator % len(workers)]
         for worker in workers:
@@ -279,14 +281,12 @@ class Session:
             striker.join()
 
     def _strike(self, phase: Phase, start: int) -> None:
-        timeline = []
-        for fault in phase.faults:
-            timeline.append((fault.at, fault.kind, fault.client))
-            if fault.kind == "pause":
-                timeline.append((fault.at + fault.seconds, "resume", fault.client))
+        timeline = [(start / 1e9 + f.at, f.kind, f.client, f.seconds) for f in phase.faults]
+        heapq.heapify(timeline)
         paused: dict[int, int] = {}
-        for at, kind, client in sorted(timeline):
-            time.sleep(max(0.0, start / 1e9 + at - time.monotonic()))
+        while timeline:
+            moment, kind, client, seconds = heapq.heappop(timeline)
+            time.sleep(max(0.0, moment - time.monotonic()))
             if client in self.lost:
                 continue
             worker = self._workers[client]
@@ -297,7 +297,8 @@ class Session:
                 worker.kill()
             elif kind == "pause":
                 paused[client] = begin
-                worker.pause()
+                worker.pause()  # which may be late, and is none the shorter
+                heapq.heappush(timeline, (time.monotonic() + seconds, "resume", client, 0.0))
             elif kind == "resume":
                 worker.resume()
                 self._faults.append(Fault("pause", client, paused.pop(client), begin))
