@@ -516,7 +516,7 @@ def test_a_lock_that_is_not_exclusive_fails_with_evidence_and_without_figures(
     (tmp_path / "everyone.py").write_text(NOT_EXCLUSIVE)
     done = run_pytest(
         "--backend=file", "--implementation=everyone:make", "--benchmark-only", "--profile=smoke",
-        "--level=threads", "-k", "contended and 2",
+        "--level=threads", "-k", "contended and -2]",
     )  # fmt: skip
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
     (path,) = tmp_path.glob("results/*/result.json")
@@ -533,7 +533,7 @@ def test_a_level_that_is_not_claimed_is_invalid_and_no_failure(
 ) -> None:
     done = run_pytest(
         "--backend=zake", "--benchmark-only", "--profile=smoke",
-        "--level=processes", "-k", "contended and 2",
+        "--level=processes", "-k", "contended and -2]",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "1 xfailed" in done.stdout
@@ -571,7 +571,7 @@ def test_implementations_are_measured_side_by_side_in_one_run(
     names = ["other:get_coordinator", "broken:make", "broken:nowhere"]
     done = run_pytest(
         "--backend=file", f"--beside={','.join(names)}", "--benchmark-only", "--profile=smoke",
-        "--level=threads", "--benchmark-max-time=0.01", "-k", "acquire or (contended and 2)",
+        "--level=threads", "--benchmark-max-time=0.01", "-k", "acquire or (contended and -2])",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "beside it: no driver of broken:nowhere: RuntimeError: it wants" in done.stdout
@@ -599,7 +599,7 @@ def test_one_beside_whose_lock_is_not_exclusive_has_evidence_and_fails_nothing(
     (tmp_path / "everyone.py").write_text(NOT_EXCLUSIVE)
     done = run_pytest(
         "--backend=file", "--beside=everyone:make", "--benchmark-only", "--profile=smoke",
-        "--level=threads", "-k", "contended and 2",
+        "--level=threads", "-k", "contended and -2]",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     (path,) = tmp_path.glob("results/*/result.json")

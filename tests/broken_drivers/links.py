@@ -132,7 +132,7 @@ class _Obliging(ServedLock):
             return isinstance(error.__cause__, ConnectionRefusedError)
 
 
-@meant_for(_RESTARTS, spares=(_SILENCE, _ACQUIRE))
+@meant_for(_RESTARTS, spares=(_SILENCE,))
 class GrantsByItself(ServedDriver):
     """Takes a lock for granted when there is no server to ask."""
 
