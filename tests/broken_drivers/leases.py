@@ -28,10 +28,10 @@ class _StampedLock(LocalLock):
     """A lock whose object bears a moment, in seconds of the monotonic clock."""
 
     def _stamp(self, moment: float) -> None:
-        os.pwrite(self._open().number, _STAMP.pack(moment), _STAMP_AT)
+        os.pwrite(self._open()[0].number, _STAMP.pack(moment), _STAMP_AT)
 
     def _stamped(self) -> float:
-        found = os.pread(self._open().number, _STAMP.size, _STAMP_AT)
+        found = os.pread(self._open()[0].number, _STAMP.size, _STAMP_AT)
         return _STAMP.unpack(found)[0] if found else 0.0
 
     @property

@@ -1,0 +1,155 @@
+"""The bell of a lock: waiters sleep in the kernel until a release rings.
+
+A bell is two numbers in the lock's own object, seen by every process that has it mapped:
+how often it was rung, which is a futex, and whether it is wanted. It has no name of its
+own and nothing of it outlives the object. No hold rests on it: the numbers are read and
+written without being locked, so a ringing may be lost, also because the one who should
+ring, or the one who heard it, was killed or paused. Who waits must look for itself now and
+then.
+
+futex(2), Linux man-pages 6.03: FUTEX_WAIT sleeps if the number is still the one that was
+seen, and FUTEX_WAKE wakes those who wait, here the one who waited longest. The C library
+has no function for it, so it is called by its number.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import platform
+import sys
+import time
+
+from conformance.drivers.medium import Descriptor, while_not_forking
+
+__all__ = ["Bell"]
+
+_FUTEX_WAIT, _FUTEX_WAKE = 0, 1
+
+_EVERYBODY = 0x7FFFFFFF
+
+_CALL_NUMBERS = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x": 238}
+"""The number of futex(2) for programs of 64 bits, by machine (unistd.h of Linux 6.1)."""
+
+_CALL_NUMBER = _CALL_NUMBERS.get(platform.machine()) if sys.maxsize > 2**32 else None
+"""None where it is not known: nobody is woken there, and waiting is looking now and then."""
+
+_library = ctypes.CDLL(None, use_errno=True)
+_library.mmap.restype = ctypes.c_void_p
+_library.mmap.argtypes = (
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_long,
+)
+_library.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_library.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+
+class _Time(ctypes.Structure):
+    """A timespec of a program of 64 bits."""
+
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+class _Numbers(ctypes.Structure):
+    _fields_ = (("rung", ctypes.c_uint32), ("wanted", ctypes.c_uint32))
+
+
+_SIZE = ctypes.sizeof(_Numbers)
+
+
+class Bell:
+    """The bell in an object of a medium, as long as this is referred to.
+
+    :param opened: the object, open for reading and writing
+    :raises OSError: there is no room for it, or it cannot be mapped
+    """
+
+    def __init__(self, opened: Descriptor) -> None:
+        self._process = os.getpid()
+        self._address: int | None = None
+        # Room is made first: to write where there is none would kill the process.
+        os.posix_fallocate(opened.number, 0, _SIZE)
+        while_not_forking(lambda: self._map(opened.number))
+        self._numbers = _Numbers.from_address(self._address or 0)
+
+    def _map(self, number: int) -> None:
+        """Map the object, but in no forked child.
+
+        A mapping keeps the open file description, and so its flock (mmap(2), flock(2)).
+        """
+        address = _library.mmap(
+            None, _SIZE, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, number, 0
+        )
+        if address == ctypes.c_void_p(-1).value:
+            raise _error("mmap")
+        self._address = address
+        if _library.madvise(address, _SIZE, mmap.MADV_DONTFORK):
+            raise _error("madvise")
+
+    def __del__(self) -> None:
+        if self._address is not None and self._process == os.getpid():
+            _library.munmap(self._address, _SIZE)
+
+    @property
+    def rung(self) -> int:
+        """A number that changes with every ringing."""
+        return self._numbers.rung  # type: ignore[no-any-return]
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits, or did a moment ago."""
+        return self._numbers.wanted != 0
+
+    def want(self) -> int:
+        """Have it rung for whoever waits; return what to give to :meth:`wait`."""
+        rung = self.rung  # before it is wanted: a ringing in between must not be missed
+        self._numbers.wanted = 1
+        return rung
+
+    def wait(self, rung: int, seconds: float) -> None:
+        """Wait for the next ringing, if ``rung`` is the last one, or for some time."""
+        if _CALL_NUMBER is None:
+            time.sleep(seconds)
+            return
+        whole = int(seconds)
+        limit = _Time(whole, int((seconds - whole) * 1e9))
+        # It fails when it was rung already, when the time is over, and on a signal.
+        _library.syscall(
+            ctypes.c_long(_CALL_NUMBER),
+            ctypes.c_void_p(self._address),
+            ctypes.c_int(_FUTEX_WAIT),
+            ctypes.c_uint32(rung),
+            ctypes.byref(limit),
+        )
+
+    def ring(self, *, for_everybody: bool = False) -> None:
+        """Wake who has waited longest, or everybody; does nothing unless it is wanted.
+
+        It stays wanted while there was somebody to wake: the others wait still.
+        """
+        if not self._numbers.wanted:
+            return
+        self._numbers.rung += 1
+        if not self._wake(_EVERYBODY if for_everybody else 1):
+            self._numbers.wanted = 0
+
+    def _wake(self, count: int) -> int:
+        """Wake so many at most; return how many."""
+        if _CALL_NUMBER is None:
+            return 0
+        return _library.syscall(  # type: ignore[no-any-return]
+            ctypes.c_long(_CALL_NUMBER),
+            ctypes.c_void_p(self._address),
+            ctypes.c_int(_FUTEX_WAKE),
+            ctypes.c_int(count),
+        )
+
+
+def _error(call: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, f"{call}: {os.strerror(number)}")
