@@ -8,7 +8,7 @@ ring, or the one who heard it, was killed or paused. Who waits must look for its
 then.
 
 futex(2), Linux man-pages 6.03: FUTEX_WAIT sleeps if the number is still the one that was
-seen, and FUTEX_WAKE wakes those who wait, here the one who waited longest. The C library
+seen, and FUTEX_WAKE wakes some of those who wait. The C library
 has no function for it, so it is called by its number.
 """
 
@@ -26,6 +26,10 @@ from conformance.drivers.medium import Descriptor, while_not_forking
 __all__ = ["Bell"]
 
 _FUTEX_WAIT, _FUTEX_WAKE = 0, 1
+
+_AT_ONCE = 3
+"""How many a release wakes. The first of some is sooner there than one would be, which
+counts for more than the others' vain tries, as waking up is what takes the time."""
 
 _EVERYBODY = 0x7FFFFFFF
 
@@ -53,6 +57,17 @@ class _Time(ctypes.Structure):
     """A timespec of a program of 64 bits."""
 
     _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+_futex = _library.syscall
+_futex.restype = ctypes.c_long
+_futex.argtypes = (
+    ctypes.c_long,
+    ctypes.c_void_p,
+    ctypes.c_int,
+    ctypes.c_uint32,
+    ctypes.POINTER(_Time),
+)
 
 
 class _Numbers(ctypes.Structure):
@@ -95,19 +110,17 @@ class Bell:
         if self._address is not None and self._process == os.getpid():
             _library.munmap(self._address, _SIZE)
 
-    @property
-    def rung(self) -> int:
-        """A number that changes with every ringing."""
-        return self._numbers.rung  # type: ignore[no-any-return]
-
-    @property
-    def wanted(self) -> bool:
-        """Whether somebody waits, or did a moment ago."""
-        return self._numbers.wanted != 0
+    def join(self) -> int | None:
+        """Return what to give to :meth:`wait` if others wait, else None."""
+        numbers = self._numbers
+        if not numbers.wanted:
+            return None
+        rung: int = numbers.rung
+        return rung if numbers.wanted else None
 
     def want(self) -> int:
         """Have it rung for whoever waits; return what to give to :meth:`wait`."""
-        rung = self.rung  # before it is wanted: a ringing in between must not be missed
+        rung: int = self._numbers.rung  # first: a ringing in between must not be missed
         self._numbers.wanted = 1
         return rung
 
@@ -119,35 +132,27 @@ class Bell:
         whole = int(seconds)
         limit = _Time(whole, int((seconds - whole) * 1e9))
         # It fails when it was rung already, when the time is over, and on a signal.
-        _library.syscall(
-            ctypes.c_long(_CALL_NUMBER),
-            ctypes.c_void_p(self._address),
-            ctypes.c_int(_FUTEX_WAIT),
-            ctypes.c_uint32(rung),
-            ctypes.byref(limit),
-        )
+        _futex(_CALL_NUMBER, self._address, _FUTEX_WAIT, rung, limit)
 
     def ring(self, *, for_everybody: bool = False) -> None:
-        """Wake who has waited longest, or everybody; does nothing unless it is wanted.
+        """Wake those who have waited longest, or everybody; nobody unless it is wanted.
 
-        It stays wanted while there was somebody to wake: the others wait still.
+        It stays wanted while there was somebody to wake: others may wait still.
         """
         if not self._numbers.wanted:
             return
-        self._numbers.rung += 1
-        if not self._wake(_EVERYBODY if for_everybody else 1):
+        count = _EVERYBODY if for_everybody else _AT_ONCE
+        if not self._wake(count):
             self._numbers.wanted = 0
+            self._wake(count)  # those who joined while it was wanted
 
     def _wake(self, count: int) -> int:
-        """Wake so many at most; return how many."""
+        """Wake so many at most, and those who are about to wait; return how many slept."""
+        self._numbers.rung += 1
         if _CALL_NUMBER is None:
             return 0
-        return _library.syscall(  # type: ignore[no-any-return]
-            ctypes.c_long(_CALL_NUMBER),
-            ctypes.c_void_p(self._address),
-            ctypes.c_int(_FUTEX_WAKE),
-            ctypes.c_int(count),
-        )
+        woken: int = _futex(_CALL_NUMBER, self._address, _FUTEX_WAKE, count, None)
+        return woken
 
 
 def _error(call: str) -> OSError:

@@ -244,12 +244,10 @@ class LocalLock(Lock):
     def _take(self, kind: int, deadline: Deadline) -> bool:
         """Take the flock before the deadline, trying at least once."""
         _, bell = self._open()
-        rung = bell.rung
-        if not bell.wanted or deadline.expired:
+        rung = None if deadline.expired else bell.join()
+        if rung is None:
             if self._try(kind):
                 return True
-            if deadline.expired:
-                return False
             _, bell = self._open()
             rung = bell.want()
             if self._try(kind):
@@ -257,13 +255,13 @@ class LocalLock(Lock):
         operation = f"waiting for lock {self._name!r}"
         while not deadline.expired:
             bell.wait(rung, min(_LOOK_SECONDS, deadline.remaining))
-            self._coordinator.check_started(operation)
             _, bell = self._open()
             rung = bell.want()
             if self._try(kind):
                 if kind == SHARED:
                     bell.ring(for_everybody=True)
                 return True
+            self._coordinator.check_started(operation)
         return False
 
     def _give_up(self) -> None:
@@ -278,9 +276,9 @@ class LocalLock(Lock):
         if opened is None or bell is None:
             return False
         self._holds = False
-        self._coordinator.holding.discard(self)
         opened.unlock()
         bell.ring()
+        self._coordinator.holding.discard(self)
         return True
 
     def _is_held(self) -> bool:
