@@ -160,6 +160,14 @@ def test_a_lock_that_nobody_wants_rings_no_bell(local_place: Place) -> None:
     assert times_rung(lock) == 0
 
 
+def test_a_refused_try_leaves_the_bell_alone(local_place: Place) -> None:
+    held, other = local_lock(local_place), local_lock(local_place)
+    assert held.acquire()
+    assert not other.acquire(blocking=False)
+    assert held._bell is not None
+    assert held._bell.join() is None
+
+
 def test_a_bell_that_wakes_nobody_is_not_wanted_any_more(opened: Descriptor) -> None:
     hung = Bell(opened)
     assert hung.join() is None

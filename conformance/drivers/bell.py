@@ -86,11 +86,11 @@ class Bell:
 
     def __init__(self, opened: Descriptor) -> None:
         self._process = os.getpid()
-        self._address: int | None = None
+        self._address = 0
         # Room is made first: to write where there is none would kill the process.
         os.posix_fallocate(opened.number, 0, _SIZE)
         while_not_forking(lambda: self._map(opened.number))
-        self._numbers = _Numbers.from_address(self._address or 0)
+        self._numbers = _Numbers.from_address(self._address)
 
     def _map(self, number: int) -> None:
         """Map the object, but in no forked child.
@@ -107,7 +107,7 @@ class Bell:
             raise _error("madvise")
 
     def __del__(self) -> None:
-        if self._address is not None and self._process == os.getpid():
+        if self._address and self._process == os.getpid():
             _library.munmap(self._address, _SIZE)
 
     def join(self) -> int | None:

@@ -248,6 +248,8 @@ class LocalLock(Lock):
         if rung is None:
             if self._try(kind):
                 return True
+            if deadline.expired:
+                return False
             _, bell = self._open()
             rung = bell.want()
             if self._try(kind):

@@ -15,7 +15,7 @@ from .broken import THREADS, meant_for
 
 _STAMP = struct.Struct("<d")
 _STAMP_AT = 8
-"""Where in a lock's object a stamp stands: behind the mark of those who wait."""
+"""Where in a lock's object a stamp stands: behind the bell."""
 
 _LOCK_DELAY = 0.02
 """Seconds for which a lock is left alone after a release."""
