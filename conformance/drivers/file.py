@@ -96,9 +96,10 @@ class FileDriver(LocalCoordinator):
 
     Not promised: anything across hosts, or on file systems that emulate flock(2) (NFS,
     SMB) or whose files cannot be mapped; anything where a lock's file is truncated, as
-    writing to what it has lost kills the process (mmap(2): SIGBUS); anything for a child forked by other means than Python's, which would share its
-    parent's locks; that groups outlive a crash of the machine. A lock's file stays until
-    the coordinators that used it have stopped.
+    writing to what it has lost kills the process (mmap(2): SIGBUS); anything for a child
+    forked by other means than Python's, which would share its parent's locks; that groups
+    outlive a crash of the machine. A lock's file stays until the coordinators that used it
+    have stopped.
     """
 
     _USABLE = "a directory of this host that this user may read and write"
