@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-WORKERS ?= 2
+# Most of a test's time is waiting: twice as many as there are processors, at most 8.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? 2 * n : 8)))
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: help demo test lint gate servers unit lock clean
 
@@ -24,7 +26,7 @@ $(STAMP): requirements.txt pyproject.toml
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/pytest --backend=embedded -n $(WORKERS) -q --results=results/demo; \
+	$(PYTEST) --backend=embedded -q --results=results/demo; \
 	  status=$$?; \
 	  $(BIN)/pytest --backend=embedded --benchmark-only --profile=smoke -q \
 	    --results=results/demo || status=$$?; \
@@ -39,17 +41,17 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 gate: $(STAMP)
-	$(BIN)/pytest --backend=embedded -n $(WORKERS) -q --strict-claims
+	$(PYTEST) --backend=embedded -q --strict-claims
 
 servers: $(STAMP)
 	@names=$$($(BIN)/conformance backends --servers) && \
 	  if [ -n "$$names" ]; then \
-	    $(BIN)/pytest --backend=$$names -n $(WORKERS) -q --pyargs conformance.scenarios tests/servers; \
+	    $(PYTEST) --backend=$$names -q --pyargs conformance.scenarios tests/servers; \
 	  fi
 	@$(BIN)/conformance backends --missing
 
 unit: $(STAMP)
-	$(BIN)/pytest -n $(WORKERS) tests
+	$(PYTEST) tests
 
 lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet uv

@@ -135,7 +135,10 @@ def get_coordinator(
     if not isinstance(backend_url, str):
         raise TypeError(f"backend_url takes a str, not {type(backend_url).__name__}")
     check_name("member_id", member_id)
-    url = urlsplit(backend_url)
+    try:
+        url = urlsplit(backend_url)
+    except ValueError as error:
+        raise ValueError(f"a backend URL that cannot be read: {error}") from error
     if not url.scheme or "://" not in backend_url:
         raise ValueError(
             f"a backend URL looks like SCHEME://…, not {without_password(backend_url)!r}"

@@ -6,13 +6,15 @@ its :class:`Settings`, ready made.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import platform
 import secrets
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib import metadata
@@ -21,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 import conformance
-from conformance.backends import Backend, Launch, Server, choose
+from conformance.backends import Backend, Launch, Server, Spare, choose, known_backends
 from conformance.backends.engine import EngineFailed
 from conformance.characteristics import Characteristics
 from conformance.coordination import ToozError, without_password
@@ -41,7 +43,6 @@ UP_TO_NOW = ("threads", "processes")
 
 _PACKAGES = (
     "etcd3gw",
-    "execnet",
     "hypothesis",
     "kazoo",
     "msgspec",
@@ -64,7 +65,10 @@ class BadSetting(ValueError):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for, checked, and where it runs. Passed to every process of a run."""
+    """What was asked for, checked, and where it runs. Passed to every process of a run.
+
+    ``spares`` are the backends that have a second server, which tests may restart.
+    """
 
     run_id: str
     directory: str
@@ -79,6 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drivers: dict[str, Driver] = {}
     beside: dict[str, dict[str, Driver | str]] = {}
     """By backend and implementation: the driver to measure beside, or why it has none."""
+    spares: list[str] = []
 
     def __repr__(self) -> str:
         """Return a few words: the URLs may have passwords."""
@@ -111,6 +116,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def run_directory(self) -> Path:
         """Where the result file and the evidence of the run go."""
         return Path(self.results) / self.run_id
+
+    @contextlib.contextmanager
+    def spare(self, backend: str) -> Iterator[Spare | None]:
+        """Give the second server of a backend to one test at a time; None without one.
+
+        It is as the test before left it, which may have been another process's.
+        """
+        if backend not in self.spares:
+            yield None
+            return
+        launch = Launch(self.run_id, Path(self.directory))
+        with (launch.directory / f"spare-{backend.replace(':', '-')}").open("w") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            make = known_backends()[backend].spare
+            yield None if make is None else make(launch)
 
     def command(self, test: str, backend: str) -> str:
         """Return the command that runs one test again, as it ran."""
@@ -180,6 +200,7 @@ class Gate:
                     for n, s in servers.items()
                     if beside
                 },
+                spares=[backend.name for backend in chosen if backend.spare is not None],
                 expectations=expected,
             )
         except BaseException:
@@ -294,8 +315,6 @@ def exit_status(scenarios: Sequence[ScenarioResult], strict: bool, claims: set[s
 
 
 def _sweep(run_id: str) -> None:
-    from conformance.backends import known_backends
-
     for backend in known_backends().values():
         backend.sweep(run_id)
 

@@ -9,7 +9,7 @@ adapts another class names that class as ``adapts``.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 
 import msgspec
@@ -34,12 +34,39 @@ REFERENCE = "reference"
 
 Factory = Callable[..., Coordinator]
 
+_STEPS: Mapping[Feature, frozenset[str]] = {
+    Feature.GROUPS: frozenset(
+        {
+            "create_group",
+            "delete_group",
+            "get_groups",
+            "get_members",
+            "join_group",
+            "join_group_create",
+            "join_oddly",
+            "leave_group",
+        }
+    ),
+    Feature.CAPABILITIES: frozenset(
+        {
+            "get_member_capabilities",
+            "get_member_info",
+            "get_members_with_capabilities",
+            "update_capabilities",
+        }
+    ),
+    Feature.WATCHES: frozenset({"watch", "unwatch", "run_watchers"}),
+    Feature.LEADERSHIP: frozenset({"campaign", "get_leader", "run_elections", "stand_down"}),
+    Feature.BREAKING: frozenset({"break_"}),
+}
+"""The steps that call methods of a feature."""
+
 
 class Driver(msgspec.Struct, frozen=True):
     """What a driver says of itself, without being started.
 
-    ``lacks`` are the methods, by the names of steps, that it does without although it has
-    the feature that they belong to.
+    ``lacks`` are the methods, by the names of steps, that it does without: those of the
+    features that it does not have, and single ones besides.
     """
 
     implementation: str
@@ -82,16 +109,18 @@ def describe(implementation: str, url: str) -> Driver:
     """
     coordinator = find_factory(implementation)(url, b"asking")
     kind = getattr(coordinator, "adapts", type(coordinator))
-    features: Iterable[Feature] = getattr(coordinator, "FEATURES", frozenset(Feature))
+    features: frozenset[Feature] = frozenset(getattr(coordinator, "FEATURES", Feature))
     return Driver(
         implementation=implementation,
         version=_version(kind),
         name=f"{kind.__module__}.{kind.__qualname__}",
         claims=frozenset(Characteristics[claim.name] for claim in coordinator.CHARACTERISTICS),
-        features=frozenset(features),
+        features=features,
         requires_beating=coordinator.requires_beating,
         least_timeout=getattr(coordinator, "least_timeout", 0.0),
-        lacks=getattr(coordinator, "lacks", frozenset()),
+        lacks=getattr(coordinator, "lacks", frozenset()).union(
+            *(_STEPS[feature] for feature in _STEPS.keys() - features)
+        ),
     )
 
 

@@ -182,7 +182,7 @@ class Trial:
 
     def session(self, plan: Plan) -> Session:
         """Return a session in which the scenario calls one step after another."""
-        return Session(self.crew, self.place.target, plan, self.directory)
+        return Session(self.crew, self.place.target, plan, self.directory, self.place.driver.lacks)
 
     def count(self, history: History) -> None:
         """Count a history as one trial."""

@@ -5,33 +5,56 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["pytester"]
+from tests.processes import PROCESSES
 
 Pytest = Callable[..., subprocess.CompletedProcess[str]]
+
+_ALWAYS = ("-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+"""The options of every run: it leaves no cache, and may have modules that are imported."""
 
 
 @pytest.fixture
 def run_pytest(tmp_path: Path) -> Pytest:
-    """Run pytest as a user would, in an empty directory; return what it printed."""
+    """Run pytest as a user would, in an empty directory; return what it printed.
+
+    Each run is a process of its own, forked from one that has imported pytest.
+    """
 
     def run(*arguments: str, timeout: float = 300.0) -> subprocess.CompletedProcess[str]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
         inherited = filter(None, [environment.get("PYTHONPATH")])
         environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *inherited])
-        return subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
-            cwd=tmp_path,
-            env=environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=timeout,
-            check=False,
+        output = tmp_path / "output"
+        process = PROCESSES.Process(
+            target=_pytest, args=(arguments, tmp_path, output, environment), daemon=True
         )
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(["pytest", *arguments], timeout, output.read_text())
+        return subprocess.CompletedProcess(arguments, process.exitcode, output.read_text())
 
     return run
+
+
+def _pytest(
+    arguments: tuple[str, ...], directory: Path, output: Path, environment: Mapping[str, str]
+) -> None:
+    """Be a process that was started as ``python -m pytest`` with these arguments."""
+    os.chdir(directory)
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[:0] = [str(directory), *environment["PYTHONPATH"].split(os.pathsep)]
+    sys.argv = ["pytest", *_ALWAYS, *arguments]
+    sys.exit(pytest.main(sys.argv[1:]))

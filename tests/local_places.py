@@ -6,7 +6,6 @@ No tests here.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import secrets
 import shutil
@@ -20,6 +19,7 @@ from typing import Any, cast
 
 from conformance.coordination import Lock, get_coordinator
 from conformance.drivers.local import LocalCoordinator
+from tests.processes import PROCESSES
 
 DRIVERS = ["file", "ipc"]
 
@@ -118,16 +118,12 @@ def place_for(driver: str, directory: Path) -> Iterator[Place]:
         place.remove()
 
 
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["conformance.coordination", "posix_ipc"])
-
-
 class Client:
     """A coordinator, and one lock object of each name, in a process of its own."""
 
     def __init__(self, url: str, member_id: bytes, options: dict[str, Any]) -> None:
-        self._connection, theirs = _processes.Pipe()
-        self.process: ForkServerProcess = _processes.Process(
+        self._connection, theirs = PROCESSES.Pipe()
+        self.process: ForkServerProcess = PROCESSES.Process(
             target=_serve, args=(theirs, url, member_id, options), daemon=True
         )
         self.process.start()

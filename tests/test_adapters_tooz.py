@@ -16,6 +16,8 @@ from conformance.workload.plan import Phase, Plan, Step
 pytest.importorskip("tooz")
 pytest.importorskip("fasteners")
 
+import tenacity
+
 from conformance.adapters import tooz as adapter
 
 NAME = "conformance.adapters.tooz:make_coordinator"
@@ -51,7 +53,7 @@ def test_a_driver_is_described_as_what_is_adapted(tmp_path: Path) -> None:
         (
             "file:///nowhere",
             "fasteners",
-            {Feature.LOCKS, Feature.SHARED_LOCKS, Feature.GROUPS, Feature.WATCHES},
+            ALL - {Feature.BREAKING, Feature.LEADERSHIP},
         ),
         ("mysql://u:p@h/d", "pymysql", {Feature.LOCKS}),
         ("postgresql://u:p@h/d", "psycopg2", {Feature.LOCKS}),
@@ -69,9 +71,39 @@ def test_features_are_what_the_classes_implement(
 
 def test_methods_that_a_driver_does_without_are_named() -> None:
     lacking = driver("mysql://u:p@h/d", "pymysql").lacks
-    assert {"is_still_owner", "lock_heartbeat"} <= lacking
+    assert {"is_still_owner", "lock_heartbeat", "heartbeat"} <= lacking
     assert "acquired" not in lacking
-    assert driver("zookeeper://h", "kazoo").lacks == frozenset()
+    assert "update_capabilities" in driver("file:///nowhere", "fasteners").lacks
+    assert driver("zookeeper://h", "kazoo").lacks == {"break_"}
+
+
+def test_methods_of_features_that_a_driver_does_without_are_named() -> None:
+    lacking = driver("redis://h", "redis").lacks
+    assert {"campaign", "stand_down", "get_leader", "run_elections"} <= lacking
+    assert lacking.isdisjoint({"join_group", "watch", "break_", "acquire"})
+
+
+def test_a_timed_wait_in_vain_is_mended_on_demand() -> None:
+    class Held:
+        def acquire(self, *_: object) -> bool:
+            raise error
+
+    error: Exception = tenacity.RetryError(tenacity.Future(1))
+    assert adapter.MendedLock(Held()).acquire(0.1) is False
+    with pytest.raises(tenacity.RetryError):
+        adapter.ToozLock(Held()).acquire(0.1)
+    error = OSError("no route")
+    with pytest.raises(OSError, match="no route"):
+        adapter.MendedLock(Held()).acquire(0.1)
+
+
+def test_a_build_of_sysv_ipc_without_time_outs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    sysv_ipc = pytest.importorskip("sysv_ipc")
+    monkeypatch.setattr(sysv_ipc, "SEMAPHORE_TIMEOUT_SUPPORTED", False)
+    with pytest.raises(ValueError, match="--no-binary sysv_ipc"):
+        adapter.make_coordinator("ipc://", b"member")
+    monkeypatch.setattr(sysv_ipc, "SEMAPHORE_TIMEOUT_SUPPORTED", True)
+    assert "acquired" in driver("ipc://", "sysv_ipc").lacks
 
 
 def test_such_methods_are_not_called() -> None:
@@ -89,10 +121,11 @@ def test_urls_that_tooz_has_no_driver_for_are_refused(url: str) -> None:
 def test_time_outs_are_whole_seconds_and_others_options_stay_out() -> None:
     given = {"timeout": "0.3", "lock_timeout": 2.5, "namespace": "n", "max_pool_size": 3}
     assert adapter._options("memcached", given) == {
-        "timeout": 1,
+        "timeout": 2,
         "lock_timeout": 3,
         "max_pool_size": 3,
     }
+    assert adapter._options("redis", {"timeout": "0.3"}) == {"timeout": 1}
     assert adapter._options("mysql", {"timeout": 1.0}) == {}
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import pkgutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +11,8 @@ import pytest
 import conformance.scenarios
 from conformance.results import Run, load_evidence, load_run
 from conformance.verdict import Verdict
-from tests.broken_drivers import BROKEN, Broken
-from tests.broken_drivers.served import serving
+from tests.broken_drivers import BROKEN
+from tests.broken_drivers.backend import install
 from tests.conftest import Pytest
 
 
@@ -32,30 +30,23 @@ def _result(directory: Path) -> Run:
     return load_run(path)
 
 
-@contextlib.contextmanager
-def _backend(broken: Broken, directory: Path) -> Iterator[list[str]]:
-    """Give the options that name what the driver runs on."""
-    if not broken.is_served:
-        yield ["--backend=file"]
-        return
-    with serving(directory / "served") as url:
-        yield ["--backend=served", f"--backend-url={url}"]
-
-
 @pytest.mark.parametrize("name", sorted(BROKEN))
 def test_a_broken_driver_is_caught_by_the_scenario_meant_for_it(
     name: str, run_pytest: Pytest, tmp_path: Path
 ) -> None:
     broken = BROKEN[name]
-    with _backend(broken, tmp_path) as backend:
-        gate = run_pytest(
-            *backend,
-            f"--implementation=broken_drivers:{name}",
-            f"--profile={broken.profile}",
-            f"--level={broken.level}",
-            "-k",
-            " or ".join([*broken.falsifies, *broken.spares]),
-        )
+    if broken.is_served:
+        install(tmp_path)
+    gate = run_pytest(
+        f"--backend={'served' if broken.is_served else 'file'}",
+        f"--implementation=broken_drivers:{name}",
+        f"--profile={broken.profile}",
+        "-p",
+        "unshrunk",
+        f"--level={broken.level}",
+        "-k",
+        " or ".join([*broken.falsifies, *broken.spares]),
+    )
     expected = pytest.ExitCode.TESTS_FAILED if broken.falsifies else pytest.ExitCode.OK
     assert gate.returncode == expected, gate.stdout
     run = _result(tmp_path)

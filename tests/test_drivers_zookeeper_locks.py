@@ -581,7 +581,15 @@ def test_who_is_cut_off_still_holds_but_cannot_be_sure(zake: Place) -> None:
 
 def test_who_is_cut_off_for_longer_than_a_session_lasts_gives_the_hold_up() -> None:
     client = Client(Server())
-    session = Session(client, timeout=PATIENCE, lifetime=0.0, tries=1, on_loss=lambda locks: None)
+    lapsed: list[bytes] = []
+    session = Session(
+        client,
+        timeout=PATIENCE,
+        lifetime=0.0,
+        tries=1,
+        on_loss=list.clear,
+        on_lapse=lapsed.extend,
+    )
     session.open()
     node = "x-" + "0" * 32 + "-0000000000"
     client.create_async(f"/lock/{node}", ephemeral=False, makepath=True).get(timeout=PATIENCE)
@@ -591,13 +599,14 @@ def test_who_is_cut_off_for_longer_than_a_session_lasts_gives_the_hold_up() -> N
     assert eventually(lambda: not session.holds("0" * 32))
     client.resume()
     assert not session.holds("0" * 32)
+    assert lapsed == [b"lock"]
     assert eventually(lambda: client.server.paths() == [])
     session.close()
 
 
 def test_reads_are_sent_again_when_the_connection_breaks_and_writes_are_not() -> None:
     client = Client(Server())
-    session = Session(client, timeout=PATIENCE, tries=2, on_loss=lambda locks: None)
+    session = Session(client, timeout=PATIENCE, tries=2, on_loss=list.clear, on_lapse=list.clear)
     session.open()
     client.lose_reply("exists")
     reading = Waiting(lambda: session.read(lambda own: [own.exists_async("/a")]))

@@ -194,6 +194,15 @@ def test_a_server_that_is_not_there(server: EchoServer) -> None:
         client.recv(1)
 
 
+def test_a_server_that_is_elsewhere_now(proxy: Proxy, client: socket.socket) -> None:
+    other = EchoServer(b"welcome")
+    proxy.lead_to(*other.address)
+    with _connect(proxy) as later:
+        assert later.recv(100) == b"welcome"
+    assert _ask(client, b"x") == b"x"
+    other.close()
+
+
 def test_dropped_replies(proxy: Proxy, server: EchoServer, client: socket.socket) -> None:
     proxy.drop_replies()
     assert not proxy.wait_swallowed(0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import strategies as st
 
@@ -128,6 +129,18 @@ def test_a_missing_feature_is_not_exercised(trial: Trial) -> None:
     trial.place = Place("file", "", "threads", describe("tests.featureless:coordinator", "x://"))
     with pytest.raises(NotExercised, match="LOCKS"):
         trial.needs(Feature.LOCKS)
+
+
+def test_steps_of_missing_features_are_left_out(trial: Trial) -> None:
+    lacks = describe("tests.featureless:coordinator", "x://").lacks
+    assert {"campaign", "watch", "update_capabilities", "break_"} <= lacks
+    assert lacks.isdisjoint({"join_group", "get_members", "start"})
+    trial.place = msgspec.structs.replace(
+        trial.place, driver=msgspec.structs.replace(trial.place.driver, lacks=lacks)
+    )
+    steps = [Step("campaign", b"group"), Step("acquire", LOCK), Step("release", LOCK)]
+    history = trial.run(Plan({0: 0}, [Phase({0: steps})]))
+    assert [operation.name for operation in history.operations] == ["acquire", "release"]
 
 
 def test_a_claim_counts_only_where_its_level_is_claimed(trial: Trial) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
+from multiprocessing.connection import wait
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from conformance.history import Fault, Outcome
 from conformance.workload.crew import Crew
 from conformance.workload.journal import Journal, read_journal
+from conformance.workload.nursery import Nursery, NurseryFailed
 from conformance.workload.plan import Phase, Plan, PlannedFault, Step, describe
 from conformance.workload.runner import Session, StartFailed, StopFailed, Target, run
 
@@ -74,6 +79,14 @@ def test_a_session_notes_what_was_done_to_a_link(
     with Session(crew, target, Plan({0: 0}, []), tmp_path) as session:
         session.note(fault)
         assert session.history().faults == [fault]
+
+
+def test_who_goes_on_is_not_given_up(crew: Crew, target: Target, tmp_path: Path) -> None:
+    steps = [Step("idle", b"", {"seconds": 0.5})] * 5
+    plan = Plan({0: 0}, [Phase({0: steps})], patience=1.5)
+    history = run(crew, target, plan, tmp_path)
+    assert [operation.is_ok for operation in history.operations] == [True] * 5
+    assert history.faults == []
 
 
 def test_names_are_the_plans_and_not_the_backends(
@@ -159,6 +172,71 @@ def test_a_call_that_never_returns_is_given_up(crew: Crew, target: Target, tmp_p
     assert [(o.client, o.name) for o in stuck] == [(1, "acquire")]
     assert [fault.kind for fault in history.faults] == ["give up"]
     assert not [o for o in history.operations if o.client == 1 and o.name == "is_started"]
+
+
+@pytest.mark.parametrize("level", ["threads", "processes"])
+def test_a_client_waits_while_others_go_on(
+    crew: Crew, target: Target, tmp_path: Path, level: str
+) -> None:
+    take, release = Step("acquire", LOCK, {"blocking": 60.0}), Step("release", LOCK)
+    at_level = Target(target.implementation, target.url, level, target.path)
+    with Session(crew, at_level, Plan({0: 0, 1: 1, 2: 2}, []), tmp_path) as session:
+        session.call(0, take)
+        with session.during(Phase({1: [take]})):
+            session.perform(Phase({0: [Step("is_started")], 2: [Step("is_started")]}))
+            session.call(0, release)
+        granted = session.call(1, release)
+    assert granted.value is True
+
+
+def test_a_phase_that_is_broken_off_leaves_nobody_busy(
+    crew: Crew, target: Target, tmp_path: Path
+) -> None:
+    waiting = Phase({1: [Step("acquire", LOCK, {"blocking": 0.2})]})
+
+    def break_off() -> None:
+        with (
+            Session(crew, at_threads(target), Plan({0: 0, 1: 1}, []), tmp_path) as session,
+            session.during(waiting),
+        ):
+            session.call(0, Step("acquire", LOCK))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        break_off()
+
+
+def test_a_worker_is_dead_when_its_kill_returns() -> None:
+    with Crew() as crew:
+        (worker,) = crew.take(1, "file:///nowhere")
+        worker.pause()
+        worker.kill()
+        state = Path(f"/proc/{worker.process}/stat").read_text().rpartition(")")[2].split()[0]
+        assert state == "Z"  # proc(5): dead, and not yet waited for by its parent
+        crew.give_back([worker])
+
+
+@pytest.mark.parametrize("url", ["file:///nowhere", "no-such-driver://", "no scheme"])
+def test_workers_start_whatever_the_url_and_die_with_what_they_were_forked_from(url: str) -> None:
+    nursery = Nursery()
+    process, connection = nursery.bear(urlsplit(url).scheme)
+    life = os.pidfd_open(process)
+    nursery.close()
+    assert wait([life], timeout=20.0)
+    os.close(life)
+    connection.close()
+
+
+def test_a_nursery_that_ended_is_told() -> None:
+    nursery = Nursery()
+    process, connection = nursery.bear("file")
+    connection.close()
+    status = Path(f"/proc/{process}/status").read_text()
+    parent = next(line.split()[1] for line in status.splitlines() if line.startswith("PPid:"))
+    os.kill(int(parent), signal.SIGKILL)
+    with pytest.raises(NurseryFailed, match="ended"):
+        nursery.bear("file")
+    nursery.close()
 
 
 def test_threads_may_share_a_coordinator(crew: Crew, target: Target, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ What the drivers lack is read off their classes: tooz's base classes answer
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
 import math
 import typing
@@ -29,7 +30,14 @@ from tooz import locking
 from conformance import coordination as api
 from conformance.coordination import Characteristics, Feature
 
-__all__ = ["ToozCoordinator", "ToozLock", "ToozResult", "make_coordinator"]
+__all__ = [
+    "MendedLock",
+    "ToozCoordinator",
+    "ToozLock",
+    "ToozResult",
+    "make_coordinator",
+    "make_mended_coordinator",
+]
 
 T = TypeVar("T")
 
@@ -66,7 +74,6 @@ _PARTS = {
     Feature.CAPABILITIES: (
         "get_member_capabilities",
         "get_members_with_capabilities",
-        "update_capabilities",
     ),
     Feature.WATCHES: ("get_members", "run_watchers"),
     Feature.LEADERSHIP: ("get_leader", "run_elect_coordinator", "stand_down_group_leader"),
@@ -78,12 +85,23 @@ _SHARING = frozenset({"file"})
 """The drivers whose locks can be held shared: it is an argument, not a method, so it shows
 in no class."""
 
-_HOLD_TIMEOUT = 1.0
+_LEAST_SECONDS = 1
 """The shortest time-out in seconds: tooz cuts its drivers' time-outs to whole ones."""
+
+_LEAST_ON = {"memcached": 2}
+"""Where it is longer: memcached's clock ticks once a second, so that what expires in one
+second may be gone at once."""
 
 _OUTDATED = "PostgreSQL driver is deprecated|'passwd' is deprecated|single argument is deprecated"
 """What tooz says of its PostgresDriver, and PyMySQL of how MySQLDriver calls
 it: warnings, which the suite makes errors of, but no wrong answers."""
+
+_NO_TRIES = (
+    "tooz's driver for ipc:// cannot try a lock, nor wait for one with a time-out, with this build "
+    "of sysv_ipc; build it here: pip install --force-reinstall --no-binary sysv_ipc sysv_ipc"
+)
+"""Wheels of sysv_ipc 1.2.0 for Linux come without semtimedop(2): its
+``SEMAPHORE_TIMEOUT_SUPPORTED`` is False. Built from source here, it is True."""
 
 
 def make_coordinator(url: str, member_id: bytes, **options: Any) -> ToozCoordinator:
@@ -104,6 +122,19 @@ def make_coordinator(url: str, member_id: bytes, **options: Any) -> ToozCoordina
     return ToozCoordinator(driver, kind, scheme)
 
 
+def make_mended_coordinator(url: str, member_id: bytes, **options: Any) -> ToozCoordinator:
+    """Make a coordinator whose timed waits answer False in vain, as tooz documents.
+
+    Most of its drivers raise an error of a library instead, at the first refused wait: in
+    most scenarios, which ends them. What is behind it shows with this factory.
+
+    :raises ValueError: as :func:`make_coordinator`
+    """
+    made = make_coordinator(url, member_id, **options)
+    made.lock_class = MendedLock
+    return made
+
+
 def _driver_class(scheme: str) -> type[upstream.CoordinationDriver]:
     known = {entry.name: entry for entry in metadata.entry_points(group=_BACKENDS)}
     if scheme not in known:
@@ -115,6 +146,8 @@ def _driver_class(scheme: str) -> type[upstream.CoordinationDriver]:
         kind: type[upstream.CoordinationDriver] = known[scheme].load()
     except ImportError as error:
         raise ValueError(f"tooz's driver for {scheme}:// cannot be loaded: {error}") from error
+    if scheme == "ipc" and not importlib.import_module("sysv_ipc").SEMAPHORE_TIMEOUT_SUPPORTED:
+        raise ValueError(_NO_TRIES)
     return kind
 
 
@@ -125,10 +158,14 @@ def _options(scheme: str, given: dict[str, Any]) -> dict[str, Any]:
     """
     unknown = _OURS - _TAKEN.get(scheme, frozenset())
     return {
-        name: max(1, math.ceil(float(value))) if name in _TIMEOUTS else value
+        name: max(_least(scheme), math.ceil(float(value))) if name in _TIMEOUTS else value
         for name, value in given.items()
         if name not in unknown
     }
+
+
+def _least(scheme: str) -> int:
+    return _LEAST_ON.get(scheme, _LEAST_SECONDS)
 
 
 # -- what a driver has ------------------------------------------------------------
@@ -163,8 +200,9 @@ def _lacks(kind: type) -> frozenset[str]:
             missing.add("lock_heartbeat")
     if not hasattr(lock, "acquired") and "acquired" not in lock.__init__.__code__.co_names:
         missing.add("acquired")
-    if not _overrides(kind, upstream.CoordinationDriver, "get_member_info"):
-        missing.add("get_member_info")
+    for name in ("get_member_info", "heartbeat", "update_capabilities"):
+        if not _overrides(kind, upstream.CoordinationDriver, name):
+            missing.add(name)
     return frozenset(missing)
 
 
@@ -279,6 +317,23 @@ class ToozLock:
             return answer
 
 
+class MendedLock(ToozLock):
+    """A lock of tooz whose timed wait ends in False, whatever its driver raises."""
+
+    def acquire(self, blocking: bool | float = True, shared: bool = False) -> bool:
+        """Acquire."""
+        try:
+            return super().acquire(blocking, shared)
+        except Exception as error:
+            if f"{type(error).__module__}.{type(error).__name__}" not in _IN_VAIN:
+                raise
+            return False
+
+
+_IN_VAIN = frozenset({"tenacity.RetryError", "kazoo.exceptions.LockTimeout"})
+"""What drivers raise when a timed wait was in vain."""
+
+
 _RESULTS = frozenset(
     {
         "create_group",
@@ -329,11 +384,12 @@ class ToozCoordinator:
     def __init__(self, driver: upstream.CoordinationDriver, kind: type, scheme: str) -> None:
         self._driver = driver
         self.adapts = kind
+        self.lock_class: type[ToozLock] = ToozLock
         self.CHARACTERISTICS = tuple(Characteristics[c.name] for c in driver.CHARACTERISTICS)
         self.FEATURES = _features(kind, scheme)
         self.lacks = _lacks(kind)
         self.requires_beating = driver.requires_beating
-        self.least_timeout = _HOLD_TIMEOUT if "timeout" in _TAKEN.get(scheme, ()) else 0.0
+        self.least_timeout = float(_least(scheme)) if "timeout" in _TAKEN.get(scheme, ()) else 0.0
         self.heart = driver.heart
 
     @property
@@ -344,7 +400,7 @@ class ToozCoordinator:
     def get_lock(self, name: bytes) -> ToozLock:
         """Return a new lock object of this name."""
         with _own_errors():
-            return ToozLock(self._driver.get_lock(name))
+            return self.lock_class(self._driver.get_lock(name))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return a method of tooz's coordinator, with this project's results and errors."""

@@ -11,8 +11,18 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Protocol
 
-__all__ = ["BACKENDS", "Backend", "Launch", "Server", "UnknownBackend", "choose", "known_backends"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Launch",
+    "Server",
+    "Spare",
+    "UnknownBackend",
+    "choose",
+    "known_backends",
+]
 
 BACKENDS = "conformance.backends"
 """The entry-point group in which a distribution names its backends."""
@@ -41,6 +51,34 @@ class Launch:
     say: Callable[[str], None] = print
 
 
+class Spare(Protocol):
+    """A second server of a backend, for what the run's other tests must not see.
+
+    Its run owns it, as it does the first. What it stores outlives a restart, if it stores
+    anything; its address may not.
+    """
+
+    @property
+    def process(self) -> str | None:
+        """What tells its process from any that it had before; None while it is down."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Its host and port, once it is started."""
+
+    def start(self) -> None:
+        """Start it; it need not answer yet."""
+
+    def wait_ready(self) -> None:
+        """Wait until it answers."""
+
+    def stop(self, *, kill: bool) -> None:
+        """End it: ask it to (SIGTERM, or what its image has instead), or SIGKILL it.
+
+        It is gone when this returns.
+        """
+
+
 @dataclass(frozen=True)
 class Backend:
     """A kind of server, or a medium of one host.
@@ -49,8 +87,10 @@ class Backend:
     it up for a run and ``stop(launch)`` takes it down; ``sweep(run_id)`` removes what a
     killed run left outside its directory. ``private(url, name)`` gives the URL of a part of
     it that nobody else uses, and ``residue(url)`` counts what is there by kind, such as
-    ``{"keys": 3}``; None where that cannot be looked at. ``variants`` are others that the same
-    driver is for, which are asked for as ``NAME:VARIANT``.
+    ``{"keys": 3}``; None where that cannot be looked at. ``spare(launch)`` is the second
+    server that ``start`` made ready, and left down; None where there is nothing to restart.
+    ``variants`` are others that the same driver is for, which are asked for as
+    ``NAME:VARIANT``.
     """
 
     name: str
@@ -62,6 +102,7 @@ class Backend:
     sweep: Callable[[str], None]
     private: Callable[[str, str], AbstractContextManager[str]]
     residue: Callable[[str], Mapping[str, int]] | None = None
+    spare: Callable[[Launch], Spare] | None = None
     variants: Mapping[str, Backend] = field(default_factory=dict)
 
 

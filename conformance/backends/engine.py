@@ -60,8 +60,14 @@ def docker(*arguments: str, seconds: float = _ASKING_SECONDS, given: bytes | Non
     return run(["docker", *arguments], seconds=seconds, given=given).decode().strip()
 
 
-def run(command: Sequence[str], *, seconds: float, given: bytes | None = None) -> bytes:
-    """Run a command; return what it prints.
+def run(
+    command: Sequence[str],
+    *,
+    seconds: float,
+    given: bytes | None = None,
+    directory: Path | None = None,
+) -> bytes:
+    """Run a command, in a directory if need be; return what it prints.
 
     :raises EngineFailed: it failed, took longer, or is not there
     """
@@ -72,6 +78,7 @@ def run(command: Sequence[str], *, seconds: float, given: bytes | None = None) -
             input=given,
             stdin=subprocess.DEVNULL if given is None else None,
             capture_output=True,
+            cwd=directory,
             timeout=seconds,
             check=True,
         )

@@ -20,16 +20,26 @@ from conformance.backends.engine import (
     engine_obstacle,
     logs,
     remove_run,
+    run,
 )
 from conformance.backends.images import base_image, compose_directory, find_image, variable
 
 __all__ = ["Service", "in_database", "namespace", "served"]
+
+_HOST = "127.0.0.1"
+"""Where the compose projects publish their ports."""
 
 _READY_SECONDS = 120.0
 """How long a server may take until it answers, on a busy machine."""
 
 _ASK_AGAIN_SECONDS = 0.1
 """How long to wait before a server that does not answer yet is asked again."""
+
+_MAKING_SECONDS = 60.0
+"""How long a container may take to be made."""
+
+_ENDING_SECONDS = 60.0
+"""How long a server may take to end when it is asked to."""
 
 
 def _namespaced(url: str, name: str) -> AbstractContextManager[str]:
@@ -73,6 +83,7 @@ def served(service: Service) -> Backend:
         sweep=remove_run,
         private=service.private,
         residue=service.residue,
+        spare=lambda launch: _Spare(service, launch),
         variants=service.variants,
     )
 
@@ -92,6 +103,11 @@ def _obstacle(service: Service) -> str | None:
         extra, *_ = service.variant_of or (service.name,)
         return f"{service.client} is missing: install coordination-conformance[{extra}]"
     return engine_obstacle()
+
+
+def _container(service: Service, run_id: str, number: int) -> str:
+    """Return the name that compose gives to the first, or second, container of a project."""
+    return f"{_project(service, run_id)}-server-{number}"
 
 
 def _project(service: Service, run_id: str) -> str:
@@ -119,10 +135,14 @@ def _start(service: Service, launch: Launch) -> Server:
     )
     try:
         compose.start()
-        host, port = "127.0.0.1", int(compose.get_service_port("server", service.port) or 0)
+        host, port = _HOST, int(compose.get_service_port("server", service.port) or 0)
     except Exception as error:
         raise EngineFailed(f"{service.name} cannot be started from {image}: {error}") from error
-    version = _when_ready(service, project, host, port)
+    # Made here, for only the process that controls the run is there to the end of it: what
+    # another made while this one removes what the run has would stay.
+    make = [*compose.docker_compose_command(), "create", "--no-recreate", "--scale", "server=2"]
+    run(make, seconds=_MAKING_SECONDS, directory=compose_directory())
+    version = _when_ready(service, _container(service, launch.run_id, 1), host, port)
     return Server(
         url=service.url.format(host=host, port=port),
         version=version,
@@ -130,14 +150,13 @@ def _start(service: Service, launch: Launch) -> Server:
     )
 
 
-def _when_ready(service: Service, project: str, host: str, port: int) -> str:
+def _when_ready(service: Service, container: str, host: str, port: int) -> str:
     """Ask a server for its version until it answers; return its answer."""
     end = time.monotonic() + _READY_SECONDS
     while True:
         try:
             return service.ask(host, port)
         except Exception as error:
-            container = f"{project}-server-1"
             state = docker("inspect", "--format", "{{.State.Status}}", container)
             if state != "running" or time.monotonic() > end:
                 said = logs(container)
@@ -146,6 +165,40 @@ def _when_ready(service: Service, project: str, host: str, port: int) -> str:
                     f"is {state}, and said last: {said or 'nothing'}"
                 ) from error
             time.sleep(_ASK_AGAIN_SECONDS)
+
+
+class _Spare:
+    """The second container of a project, which :func:`_start` made."""
+
+    def __init__(self, service: Service, launch: Launch) -> None:
+        self._service = service
+        self._container = _container(service, launch.run_id, 2)
+
+    @property
+    def process(self) -> str | None:
+        state = docker(
+            *("inspect", "--format", "{{.State.Pid}} since {{.State.StartedAt}}", self._container)
+        )
+        return None if state.startswith("0 ") else state
+
+    @property
+    def address(self) -> tuple[str, int]:
+        published = docker("port", self._container, f"{self._service.port}/tcp")
+        return _HOST, int(published.rpartition(":")[2])
+
+    def start(self) -> None:
+        docker("start", self._container, seconds=_MAKING_SECONDS)
+
+    def wait_ready(self) -> None:
+        _when_ready(self._service, self._container, *self.address)
+
+    def stop(self, *, kill: bool) -> None:
+        if kill:
+            docker("kill", self._container)
+            docker("wait", self._container)
+        else:
+            patience = f"{_ENDING_SECONDS:.0f}"
+            docker("stop", "--time", patience, self._container, seconds=2 * _ENDING_SECONDS)
 
 
 def _digest(image: str) -> str:

@@ -124,6 +124,7 @@ class Client(std.HTTPClient):  # type: ignore[misc] # python-consul has no types
         )
         self._timeout = timeout
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._pools: weakref.WeakSet[Any] = weakref.WeakSet()
         self._mutex = threading.Lock()
         self.answering = True
         """Whether the last exchange brought an answer."""
@@ -144,8 +145,16 @@ class Client(std.HTTPClient):  # type: ignore[misc] # python-consul has no types
         self.session.mount(f"{self.scheme}://", adapter)
 
     def close(self) -> None:
-        """Close the connections; the next request makes others."""
+        """Close the connections; the next request makes others.
+
+        A session of requests forgets its pools, whose connections would stay open until
+        they are collected as garbage.
+        """
+        with self._mutex:
+            pools = list(self._pools)
         self.session.close()
+        for pool in pools:
+            pool.close()
         self.answering = True
 
     def disown(self) -> None:
@@ -245,13 +254,14 @@ class Client(std.HTTPClient):  # type: ignore[misc] # python-consul has no types
         return response
 
     def _noting(self, kind: type[Any]) -> type[Any]:
-        """Return a kind of connection pool that notes the connections it makes."""
-        connections, mutex = self._connections, self._mutex
+        """Return a kind of connection pool that notes itself and the connections it makes."""
+        connections, pools, mutex = self._connections, self._pools, self._mutex
 
         class Noting(kind):  # type: ignore[misc] # one of urllib3's two
             def _new_conn(self) -> Any:
                 connection = super()._new_conn()
                 with mutex:
+                    pools.add(self)
                     connections.add(connection)
                 return connection
 

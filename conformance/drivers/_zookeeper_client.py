@@ -38,7 +38,8 @@ class SessionOptions(DriverOptions, frozen=True, kw_only=True):
 class ZookeeperOptions(SessionOptions, frozen=True, kw_only=True):
     """Options of ``zookeeper://`` and ``kazoo://``, besides those of every session.
 
-    ``hosts``: more servers, ``HOST[:PORT],…``, besides those of the URL.
+    ``hosts``: more servers, ``HOST[:PORT],…``, besides those of the URL; the place for
+    addresses in brackets, which Python reads in a URL only where they stand alone.
     ``connection_retry``: how often to try to reach a server before giving up; None for ever.
     ``randomize_hosts``: whether to try the servers in random order.
     ``sync``: whether each read first catches up with the cluster's leader.

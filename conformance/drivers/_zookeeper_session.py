@@ -47,6 +47,8 @@ class Session:
     :param sync: whether reads first catch up with the cluster's leader
     :param on_loss: called with the names of the locks that were lost with the session, in
         the client's connection thread; must not block
+    :param on_lapse: called with the names of locks that were given up, although the session
+        may last
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Session:
         *,
         timeout: float,
         on_loss: Callable[[list[bytes]], None],
+        on_lapse: Callable[[list[bytes]], None],
         tries: int,
         lifetime: float = math.inf,
         sync: bool = False,
@@ -66,6 +69,7 @@ class Session:
         self._tries = tries
         self._sync = sync
         self._on_loss = on_loss
+        self._on_lapse = on_lapse
         self._closing = True
         self._stopping: threading.Thread | None = None
         self._mutex = threading.Lock()
@@ -229,9 +233,12 @@ class Session:
             return True
         with self._mutex:
             silent = self._silent_since
-            if silent is not None and time.monotonic() - silent > self._lifetime:
-                self._give_up(contender)
-            return contender in self._holds
+            if silent is None or time.monotonic() - silent <= self._lifetime:
+                return contender in self._holds
+            lapsed = self._give_up(contender)
+        if lapsed is not None:
+            self._on_lapse([lapsed])
+        return False
 
     def abandon(self, contender: str, parent: str) -> None:
         """See that no node of a contender stays behind, whatever became of its requests."""
@@ -261,11 +268,14 @@ class Session:
             if not self._closing:
                 self._on_loss(lost)
 
-    def _give_up(self, contender: str) -> None:
-        """Turn a hold into a debt, with the mutex held."""
+    def _give_up(self, contender: str) -> bytes | None:
+        """Turn a hold into a debt, with the mutex held; return the lock's name, if it was held."""
         hold = self._holds.pop(contender, None)
-        if hold is not None:
-            self._debts[contender] = _parent(hold[1])
+        if hold is None:
+            return None
+        lock, path = hold
+        self._debts[contender] = _parent(path)
+        return lock
 
     def _settle(self, contender: str, parent: str) -> None:
         """Look for a contender's nodes; ``sync`` first, for a create may be under way."""

@@ -92,7 +92,7 @@ class RemoteCoordinator(Coordinator):
     def _tell_losses(self, what: str) -> None:
         """Raise ToozConnectionError, once, when something was lost since the last time.
 
-        :param what: what was lost first, as in "the session with ZooKeeper"
+        :param what: what was lost first, as in "contact with ZooKeeper"
         """
         with self._noting:
             losses, self._losses = self._losses, None

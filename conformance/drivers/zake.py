@@ -40,4 +40,5 @@ class ZakeDriver(KazooDriver):
             timeout=options.timeout,
             tries=options.command_retry,
             on_loss=self._note_loss,
+            on_lapse=self._note_losses,
         )

@@ -111,6 +111,7 @@ class KazooDriver(RemoteCoordinator):
             tries=options.command_retry,
             sync=options.sync,
             on_loss=self._note_loss,
+            on_lapse=self._note_losses,
         )
 
     def _start(self) -> None:
@@ -132,7 +133,7 @@ class KazooDriver(RemoteCoordinator):
         self._session.disown()
 
     def _heartbeat(self) -> float:
-        self._tell_losses("the session with ZooKeeper")
+        self._tell_losses("contact with ZooKeeper")
         self._session.read(lambda client: [client.exists_async(self._root)])
         return self._timeout / 3
 

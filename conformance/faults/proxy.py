@@ -106,6 +106,10 @@ class Proxy:
         """Reset all connections and refuse new ones."""
         self._control(_Mode.CUT)
 
+    def lead_to(self, host: str, port: int) -> None:
+        """Connect new clients to where the server is now."""
+        self._server = (host, port)
+
     def wait_swallowed(self, seconds: float) -> bool:
         """Wait until an answer has been swallowed since the last control; say whether it was."""
         return self._swallowed.wait(seconds)
@@ -220,8 +224,14 @@ class _End(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self._transport.pause_reading()
         self._proxy.opened(self)
+        # A transport begins to read after this call, in older Pythons even when it was told
+        # here not to; so it is told right afterwards.
+        self._loop.call_soon(self._await_peer)
+
+    def _await_peer(self) -> None:
+        if self.peer is None:
+            self.set_reading(False)
 
     def data_received(self, data: bytes) -> None:
         self._proxy.received(self, data)

@@ -14,7 +14,7 @@ from conformance.checkers import check_groups
 from conformance.checkers.losses import SEVERING
 from conformance.faults.addresses import at_address
 from conformance.faults.proxy import Proxy
-from conformance.history import Fault, History, Operation, lane
+from conformance.history import NEVER, Fault, History, Operation, lane
 from conformance.scenarios import judges
 from conformance.trial import Judge, NotExercised, Trial
 from conformance.verdict import Finding, Verdict
@@ -22,22 +22,27 @@ from conformance.workload.plan import Step
 from conformance.workload.runner import Session
 
 __all__ = [
+    "FAMILY",
     "TIMEOUT",
     "Link",
     "Unsettled",
+    "answered",
     "groups",
     "insist",
+    "lifetime",
     "locks",
+    "overdue",
     "promptness",
     "recovery",
     "told",
+    "wrong",
 ]
 
 TIMEOUT = 1.0
 """The driver's time-out, in seconds."""
 
-_PROMPT = 5 * TIMEOUT
-"""How long a call may take of which the server hears nothing, beyond what it may wait.
+_PROMPT = 5
+"""How many time-outs a call may take of which the server hears nothing, beyond its waiting.
 
 It may have several things to ask, a time-out for each. No more than a client's patience,
 which ends later than that for certain."""
@@ -45,7 +50,7 @@ which ends later than that for certain."""
 _AGAIN_SECONDS = 0.05
 """How long a client idles before it makes a call again that did not succeed."""
 
-_FAMILY = (None, "OperationTimedOut", "ToozConnectionError")
+FAMILY = (None, "OperationTimedOut", "ToozConnectionError")
 """What a call may end in of which the server hears nothing."""
 
 
@@ -53,10 +58,13 @@ class Link:
     """The link of some clients to the server, through a proxy; a context manager.
 
     :param clients: who are on it, each by a coordinator of the same number
+    :param address: host and port of the server; None for the one that others use too
     """
 
-    def __init__(self, trial: Trial, clients: Iterable[int]) -> None:
-        address = trial.place.address
+    def __init__(
+        self, trial: Trial, clients: Iterable[int], address: tuple[str, int] | None = None
+    ) -> None:
+        address = address or trial.place.address
         if address is None:
             raise NotExercised("no link leads to the server: its URL has no host and port")
         self.proxy = Proxy(*address)
@@ -74,17 +82,25 @@ class Link:
     @contextlib.contextmanager
     def broken(self, session: Session, kind: str) -> Iterator[Proxy]:
         """Enter a fault in the history, which the body brings about; heal the link after it."""
+        with self.noted(session, kind):
+            try:
+                yield self.proxy
+            finally:
+                self.proxy.heal()
+
+    @contextlib.contextmanager
+    def noted(self, session: Session, kind: str) -> Iterator[None]:
+        """Enter in the history, for all clients of the link, a fault that lasts as the body."""
         begin = time.monotonic_ns()
         try:
-            yield self.proxy
+            yield
         finally:
-            self.proxy.heal()
             end = time.monotonic_ns()
             for client in self._clients:
                 session.note(Fault(kind, client, begin, end))
 
 
-def _answered(operation: Operation) -> bool:
+def answered(operation: Operation) -> bool:
     """Whether it is known what became of it."""
     return not operation.is_info
 
@@ -98,13 +114,17 @@ def insist(
     client: int,
     step: Step,
     seconds: float,
-    content: Callable[[Operation], bool] = _answered,
-) -> Operation:
+    content: Callable[[Operation], bool] = answered,
+) -> None:
     """Have a client make a call until its result is one to be content with.
+
+    A call that the driver does without is not made.
 
     :param seconds: how long at most
     :raises Unsettled: it never was
     """
+    if step.name in session.lacks:
+        return
     end = time.monotonic() + seconds
     again = msgspec.structs.replace(step, pause=_AGAIN_SECONDS)
     operation = session.call(client, step)
@@ -112,7 +132,6 @@ def insist(
         if client in session.lost or time.monotonic() > end:
             raise Unsettled
         operation = session.call(client, again)
-    return operation
 
 
 # -- judges -----------------------------------------------------------------------------
@@ -141,24 +160,34 @@ def promptness(history: History) -> Finding:
     for operation in history.operations:
         if not _on_broken_link(operation, history.faults):
             continue
-        wait = operation.arguments.get("blocking")
-        allowed = _PROMPT + (wait if isinstance(wait, float) else 0.0)
-        if operation.end is None or operation.end - operation.call > allowed * 1e9:
-            taken = "for ever" if operation.end is None else f"{_seconds(operation):.1f} s"
-            return _wrong(
-                "promptness",
-                f"of a server that does not answer, a call waited {taken}, longer than "
-                f"{allowed:g} s with a time-out of {TIMEOUT:g} s",
-                operation,
-            )
-        if operation.error not in _FAMILY:
-            return _wrong(
+        if (slow := overdue(operation, TIMEOUT)) is not None:
+            return slow
+        if operation.error not in FAMILY:
+            return wrong(
                 "promptness",
                 "a server that does not answer is neither OperationTimedOut nor "
                 "ToozConnectionError",
                 operation,
             )
     return judges.held("promptness")
+
+
+def overdue(operation: Operation, timeout: float) -> Finding | None:
+    """Return an objection to a call that took longer than one may on a broken link.
+
+    :param timeout: the driver's time-out, in seconds
+    """
+    wait = operation.arguments.get("blocking")
+    allowed = _PROMPT * timeout + (wait if isinstance(wait, float) else 0.0)
+    if operation.end is not None and operation.end - operation.call <= allowed * 1e9:
+        return None
+    taken = "for ever" if operation.end is None else f"{_seconds(operation):.1f} s"
+    return wrong(
+        "promptness",
+        f"of a server that does not answer, a call waited {taken}, longer than "
+        f"{allowed:g} s with a time-out of {timeout:g} s",
+        operation,
+    )
 
 
 def recovery(history: History) -> Finding:
@@ -168,37 +197,50 @@ def recovery(history: History) -> Finding:
     last = {(lane(o.client), o.name, o.target): o for o in since}
     for operation in last.values():
         if operation.is_info:
-            return _wrong("recovery", "long after the link healed, a call failed", operation)
+            return wrong("recovery", "long after all was well again, a call failed", operation)
         if operation.name == "acquire" and operation.value is False:
-            return _wrong("recovery", "long after the link healed, a lock is stuck", operation)
+            return wrong("recovery", "long after all was well again, a lock is stuck", operation)
         if operation.name == "join_group" and operation.is_fail:
-            return _wrong("recovery", "long after the link healed, nobody can join", operation)
+            return wrong("recovery", "long after all was well again, nobody can join", operation)
     return judges.held("recovery")
 
 
-def told(history: History) -> Finding:
+def told(history: History, *, expires: bool = False) -> Finding:
     """Falsified by a heartbeat that keeps quiet about a loss, or tells of it again.
 
     Once a heartbeat has succeeded after a fault, all is well or has been told. What the
     client then finds out, by asking for its lock and by leaving its group, it must have
     been told of; and no heartbeat fails any more.
+
+    :param expires: whether what no heartbeat renewed, when it said that one is due, may be
+        lost anew
     """
     for fault in (fault for fault in history.faults if fault.kind in SEVERING):
         its = [o for o in history.operations if lane(o.client) == fault.client]
-        beats = [o for o in its if o.name == "heartbeat" and o.call > fault.begin]
+        all_beats = [o for o in its if o.name == "heartbeat"]
+        beats = [beat for beat in all_beats if beat.call > (fault.end or NEVER)]
         well = next((beat for beat in beats if beat.is_ok), None)
         if well is None:
             continue
         for beat in beats:
-            if beat.is_info and beat.call > well.call:
-                return _wrong("heartbeat", "a loss was told after all was well", beat)
-        warned = any(beat.error == "ToozConnectionError" for beat in beats)
+            if beat.is_info and beat.call > well.call and _is_fresh(beat, beats, expires):
+                return wrong("heartbeat", "a loss was told after all was well", beat)
+        warned = any(beat.error == "ToozConnectionError" for beat in all_beats)
         for name in ("is_still_owner", "leave_group"):
             found = next((o for o in its if o.name == name and o.call > well.call), None)
-            lost = found is not None and (found.value is False or found.error == "MemberNotJoined")
-            if found is not None and lost and not warned:
-                return _wrong("heartbeat", "no heartbeat told of the loss", found)
+            if found is None or warned or not _is_fresh(found, beats, expires):
+                continue
+            if found.value is False or found.error in ("MemberNotJoined", "GroupNotCreated"):
+                return wrong("heartbeat", "no heartbeat told of the loss", found)
     return judges.held("heartbeat")
+
+
+def _is_fresh(operation: Operation, beats: Iterable[Operation], expires: bool) -> bool:
+    """Whether no heartbeat was due between the last one before an operation and its end."""
+    last = max((b for b in beats if b.is_ok and b.call < operation.call), key=lambda b: b.call)
+    if not expires or not isinstance(last.value, int | float):
+        return True
+    return operation.end is not None and operation.end <= last.call + last.value * 1e9
 
 
 def _on_broken_link(operation: Operation, faults: Iterable[Fault]) -> bool:
@@ -215,5 +257,6 @@ def _seconds(operation: Operation) -> float:
     return ((operation.end or operation.call) - operation.call) / 1e9
 
 
-def _wrong(rule: str, what: str, operation: Operation) -> Finding:
+def wrong(rule: str, what: str, operation: Operation) -> Finding:
+    """Return an objection to an operation, which is its own witness."""
     return Finding(Verdict.FALSIFIED, rule, f"{what}: {operation}", [operation])

@@ -169,9 +169,7 @@ def test_a_killed_waiter_is_not_waited_for(trial: Trial) -> None:
     )
 
 
-@pytest.mark.scenario(
-    "crashes", needs=(Feature.GROUPS, Feature.CAPABILITIES), levels=("processes",)
-)
+@pytest.mark.scenario("crashes", needs=(Feature.GROUPS,), levels=("processes",))
 def test_a_killed_member_tears_no_group(trial: Trial) -> None:
     """Groups are never seen half-written, and are free of a member that was killed."""
 

@@ -12,7 +12,7 @@ from conformance.trial import Least, Trial
 from conformance.workload.plan import Phase, Plan, Step
 from conformance.workload.strategies import GROUPS, group_steps, plans
 
-pytestmark = pytest.mark.scenario("level", needs=(Feature.GROUPS, Feature.CAPABILITIES))
+pytestmark = pytest.mark.scenario("level", needs=(Feature.GROUPS,))
 
 GROUP = GROUPS[0]
 

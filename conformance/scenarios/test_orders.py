@@ -1,8 +1,9 @@
 """LINEARIZABLE, SEQUENTIAL, CAUSAL, SERIALIZABLE: which orders explain what clients saw.
 
-Each runs the same mixture over locks, groups with capabilities and a leadership, and asks
-for an explanation that keeps its order. Linearizability is local, so each object may be
-explained on its own; the others need one explanation of the whole history.
+Each runs the same mixture over locks, groups with capabilities and, where the driver has
+elections, a leadership, and asks for an explanation that keeps its order. Linearizability
+is local, so each object may be explained on its own; the others need one explanation of the
+whole history.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from conformance.verdict import Finding
 from conformance.workload.plan import Plan, Step
 from conformance.workload.strategies import GROUPS, member_steps, mixed_steps, plans
 
-_NEEDS = (Feature.LOCKS, Feature.GROUPS, Feature.CAPABILITIES, Feature.LEADERSHIP)
+_NEEDS = (Feature.LOCKS, Feature.GROUPS, Feature.CAPABILITIES)
 
 Check = Callable[..., Finding]
 

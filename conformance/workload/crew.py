@@ -1,24 +1,22 @@
 """The worker processes of a run, from the controlling side: start, ask, pause, kill.
 
-Workers are kept from trial to trial, because starting one costs a hundred times what a
-trial does; one that was killed or does not answer is replaced.
+Workers are kept from trial to trial; one that was killed or does not answer is replaced.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterable
+from multiprocessing.connection import Connection, wait
 from typing import Any
+from urllib.parse import urlsplit
 
-import execnet
 import msgspec
 
+from conformance.workload.nursery import Nursery
 from conformance.workload.worker import Close, Open, Perform, Reply
 
 __all__ = ["Crew", "Worker", "WorkerFailed"]
@@ -32,46 +30,40 @@ class WorkerFailed(RuntimeError):
 
 
 class Worker:
-    """One worker process."""
+    """One worker process.
 
-    def __init__(self) -> None:
-        self._gateway = execnet.makegateway(f"popen//python={sys.executable}")
-        self._replies: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
-        decoder = msgspec.msgpack.Decoder(Reply)
-        self._encoder = msgspec.msgpack.Encoder()
-        self._channel = self._gateway.remote_exec(
-            "import sys\n"
-            "sys.path[:] = channel.receive()\n"
-            "from conformance.workload.worker import serve\n"
-            "serve(channel)\n"
-        )
-        self._channel.send(sys.path)
-        io: Any = self._gateway._io  # typed for every kind of gateway, not for popen
-        self._popen: subprocess.Popen[bytes] = io.popen
-        self.process = self._popen.pid
-        self._channel.setcallback(
-            lambda packed: self._replies.put(decoder.decode(packed) if packed else None),
-            endmarker=b"",
-        )
+    :param process: its process
+    :param connection: over which it is asked and replies
+    """
+
+    def __init__(self, process: int, connection: Connection) -> None:
+        self.process = process
         self.alive = True
+        self._life = os.pidfd_open(process)
+        self._connection = connection
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(Reply)
 
     def ask(self, order: Open | Perform | Close) -> None:
         """Send a request; the replies come through :meth:`reply`."""
         with contextlib.suppress(OSError):  # a dead worker says so by not replying
-            self._channel.send(self._encoder.encode(order))
+            self._connection.send_bytes(self._encoder.encode(order))
 
     def reply(self, until: float) -> Reply | None:
         """Return the next reply, or None when none came until then or the worker died.
 
         :param until: seconds of the monotonic clock
         """
-        try:
-            reply = self._replies.get(timeout=max(0.0, until - time.monotonic()))
-        except queue.Empty:
+        ready = wait([self._connection, self._life], max(0.0, until - time.monotonic()))
+        if not ready:
             return None
-        if reply is None:
-            self.alive = False
-        return reply
+        try:
+            if self._connection.poll():  # what it had said before it died counts
+                return self._decoder.decode(self._connection.recv_bytes())
+        except (EOFError, OSError):
+            pass
+        self.alive = False
+        return None
 
     def wait_ready(self) -> None:
         """Wait until the process is up.
@@ -87,28 +79,28 @@ class Worker:
 
     def pause(self) -> None:
         """Stop the process (SIGSTOP)."""
-        os.kill(self.process, signal.SIGSTOP)
+        signal.pidfd_send_signal(self._life, signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let a stopped process go on (SIGCONT)."""
-        os.kill(self.process, signal.SIGCONT)
+        signal.pidfd_send_signal(self._life, signal.SIGCONT)
 
     def kill(self) -> None:
         """Kill the process (SIGKILL), without any clean-up of its own; return when it is dead.
 
-        Until then the kernel may not have closed what it had open (_exit(2), wait(2)).
+        Until then the kernel may not have closed what it had open (_exit(2)). A descriptor
+        of a process is readable once all of its threads have ended (pidfd_open(2)).
         """
         self.alive = False
-        os.kill(self.process, signal.SIGKILL)
-        self._popen.wait()
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            signal.pidfd_send_signal(self._life, signal.SIGKILL)
+        wait([self._life])
 
     def end(self) -> None:
         """End the process and wait until it is gone."""
-        if self._popen.poll() is None:
-            self._popen.kill()
-        self._popen.wait()
-        self.alive = False
-        self._gateway.exit()
+        self.kill()
+        os.close(self._life)
+        self._connection.close()
 
 
 class Crew:
@@ -116,14 +108,18 @@ class Crew:
 
     def __init__(self) -> None:
         self._idle: list[Worker] = []
+        self._nursery = Nursery()
 
-    def take(self, count: int) -> list[Worker]:
+    def take(self, count: int, url: str) -> list[Worker]:
         """Return that many workers, started together where there are too few.
 
+        :param url: what they will use
         :raises WorkerFailed: one could not be started
+        :raises NurseryFailed: none can be
         """
+        scheme = urlsplit(url).scheme
         taken = [self._idle.pop() for _ in range(min(count, len(self._idle)))]
-        fresh = [Worker() for _ in range(count - len(taken))]
+        fresh = [Worker(*self._nursery.bear(scheme)) for _ in range(count - len(taken))]
         for worker in fresh:
             worker.wait_ready()
         return taken + fresh
@@ -140,6 +136,7 @@ class Crew:
         """End all workers."""
         while self._idle:
             self._idle.pop().end()
+        self._nursery.close()
 
     def __enter__(self) -> Crew:
         return self

@@ -300,21 +300,28 @@ def _measure(performer: Performer, step: Step) -> dict[str, int]:
 def _fork(performer: Performer, step: Step) -> dict[str, object]:
     """Fork; return what the child makes of what it inherited.
 
-    The child lives on for some seconds, doing nothing, and ends without any clean-up.
+    The child lives on for some seconds, doing nothing, and ends without any clean-up. An
+    exception must not leave it: this process would go on twice.
     """
     lock = performer.lock(step)
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        report = {"acquired": lock.acquired, "is_started": performer.coordinator.is_started}
-        os.write(writing, msgspec.msgpack.encode(report))
-        os.close(writing)
-        time.sleep(step.arguments["linger"])
-        os._exit(0)
+        try:
+            report = {name: getattr(lock, name) for name in step.arguments["asked"]}
+            report["is_started"] = performer.coordinator.is_started
+            os.write(writing, msgspec.msgpack.encode(report))
+            os.close(writing)
+            time.sleep(step.arguments["linger"])
+        finally:
+            os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        answer: dict[str, object] = msgspec.msgpack.decode(pipe.read())
+        told = pipe.read()
     threading.Thread(target=os.waitpid, args=(child, 0), daemon=True).start()
+    if not told:
+        raise RuntimeError("the forked child ended without a word")
+    answer: dict[str, object] = msgspec.msgpack.decode(told)
     return answer
 
 

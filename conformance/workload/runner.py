@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import itertools
 import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from types import TracebackType
 
@@ -71,9 +72,18 @@ class Session:
     """A trial under way: coordinators are started, clients wait for steps.
 
     Use as a context manager; afterwards the coordinators are stopped.
+
+    :param lacks: the calls, by the names of steps, that the driver does without
     """
 
-    def __init__(self, crew: Crew, target: Target, plan: Plan, directory: Path) -> None:
+    def __init__(
+        self,
+        crew: Crew,
+        target: Target,
+        plan: Plan,
+        directory: Path,
+        lacks: Set[str] = frozenset(),
+    ) -> None:
         self._crew = crew
         self._target = target
         self._plan = plan
@@ -81,6 +91,8 @@ class Session:
         self._mark = f"{os.getpid():x}-{time.monotonic_ns():x}-".encode()
         self._workers: dict[int, Worker] = {}
         self._faults: list[Fault] = []
+        self.lacks = lacks
+        self._busy: set[int] = set()  # clients that have been asked, and are not done
         self.lost: set[int] = set()
         """Clients that were killed, or given up because a call never returned."""
 
@@ -123,15 +135,27 @@ class Session:
 
         :raises Trouble: a client's thread broke in the suite's own code
         """
+        with self.during(phase):
+            pass
+
+    @contextlib.contextmanager
+    def during(self, phase: Phase) -> Iterator[None]:
+        """Carry out a phase while the body has other clients perform others.
+
+        :raises Trouble: a client's thread broke in the suite's own code
+        """
         steps = {client: s for client, s in phase.steps.items() if client not in self.lost}
-        end = time.monotonic() + self._plan.patience + sum(f.seconds + f.at for f in phase.faults)
         start = time.monotonic_ns() + (_HEAD_START if len(steps) > 1 else 0)
         waiting: dict[Worker, set[int]] = {}
         for client in steps:
             waiting.setdefault(self._workers[client], set()).add(client)
         for worker, clients in waiting.items():
             worker.ask(Perform({client: steps[client] for client in clients}, start))
+        self._busy |= set(steps)
         with self._struck(phase, start):
+            yield
+            lasting = sum(f.seconds + f.at for f in phase.faults)
+            end = time.monotonic() + self._plan.patience + lasting
             for worker, clients in waiting.items():
                 self._await(worker, clients, end)
 
@@ -150,7 +174,8 @@ class Session:
 
     def _open(self) -> None:
         plan, threads = self._plan, self._target.level == "threads"
-        workers = self._crew.take(1 if threads else len(set(plan.coordinators.values())))
+        count = 1 if threads else len(set(plan.coordinators.values()))
+        workers = self._crew.take(count, self._target.url)
         for client, coordinator in plan.coordinators.items():
             self._workers[client] = workers[0 if threads else coordinator % len(workers)]
         for worker in workers:
@@ -176,6 +201,9 @@ class Session:
                 raise StartFailed(reason)
 
     def _close(self) -> None:
+        for worker in self._distinct():  # busy, if what came during a phase broke it off
+            clients = {client for client, its in self._workers.items() if its is worker}
+            self._await(worker, clients, time.monotonic() + self._plan.patience)
         alive = [worker for worker in self._distinct() if worker.alive]
         for worker in alive:
             worker.ask(Close())
@@ -206,17 +234,30 @@ class Session:
         return reply.error
 
     def _await(self, worker: Worker, clients: set[int], until: float) -> None:
-        """Wait for clients to finish; give up those that do not."""
-        while clients - self.lost:
+        """Wait for clients to finish; give up those that do not.
+
+        Who has many calls to make on a slow server may take long for all of them together:
+        what must return in time is each.
+        """
+        while awaited := clients & self._busy - self.lost:
             reply = worker.reply(until)
             if reply is None:
+                if worker.alive and (left := self._patience_left(awaited)) > 0:
+                    until = time.monotonic() + left
+                    continue
                 self._give_up(worker)
                 return
             if reply.error is not None:
                 worker.alive = False
                 raise Trouble(reply.error)
             if reply.client is not None:
-                clients.discard(reply.client)
+                self._busy.discard(reply.client)
+
+    def _patience_left(self, clients: Set[int]) -> float:
+        """Return the seconds for which to wait on for whom has been silent longest."""
+        journals = [self._directory / f"{client}.journal" for client in clients]
+        heard = min((journal.stat().st_mtime for journal in journals), default=0.0)
+        return self._plan.patience - (time.time() - heard)
 
     def _give_up(self, worker: Worker) -> None:
         """Kill a worker whose clients do not return; with it go all its clients."""
@@ -240,14 +281,12 @@ class Session:
             striker.join()
 
     def _strike(self, phase: Phase, start: int) -> None:
-        timeline = []
-        for fault in phase.faults:
-            timeline.append((fault.at, fault.kind, fault.client))
-            if fault.kind == "pause":
-                timeline.append((fault.at + fault.seconds, "resume", fault.client))
+        timeline = [(start / 1e9 + f.at, f.kind, f.client, f.seconds) for f in phase.faults]
+        heapq.heapify(timeline)
         paused: dict[int, int] = {}
-        for at, kind, client in sorted(timeline):
-            time.sleep(max(0.0, start / 1e9 + at - time.monotonic()))
+        while timeline:
+            moment, kind, client, seconds = heapq.heappop(timeline)
+            time.sleep(max(0.0, moment - time.monotonic()))
             if client in self.lost:
                 continue
             worker = self._workers[client]
@@ -258,7 +297,8 @@ class Session:
                 worker.kill()
             elif kind == "pause":
                 paused[client] = begin
-                worker.pause()
+                worker.pause()  # which may be late, and is none the shorter
+                heapq.heappush(timeline, (time.monotonic() + seconds, "resume", client, 0.0))
             elif kind == "resume":
                 worker.resume()
                 self._faults.append(Fault("pause", client, paused.pop(client), begin))

@@ -135,11 +135,13 @@ def _cycle(
     ]
 
 
+@cache
 def exclusive_cycles(steps: int) -> SearchStrategy[Script]:
     """Draw cycles of acquire, look, release on two locks; a holder never waits."""
     return _scripts(st.sampled_from(_cycles((False,))), steps)
 
 
+@cache
 def shared_cycles(steps: int) -> SearchStrategy[Script]:
     """Draw the same with shared and exclusive holds."""
     return _scripts(st.sampled_from(_cycles((True, True, False))), steps)
@@ -155,6 +157,7 @@ def numbered(client: int, script: Script) -> Script:
     ]
 
 
+@cache
 def group_steps(
     client: int, steps: int, *, groups: tuple[bytes, ...] = GROUPS, members: int = 8
 ) -> SearchStrategy[Script]:
@@ -173,6 +176,7 @@ def group_steps(
     return script.map(lambda drawn: numbered(client, drawn))
 
 
+@cache
 def member_steps(client: int, steps: int) -> SearchStrategy[Script]:
     """Draw the stay of a member that writes its capabilities and reads everybody's."""
     names = ("update_capabilities", "get_members_with_capabilities")
@@ -182,6 +186,7 @@ def member_steps(client: int, steps: int) -> SearchStrategy[Script]:
     return script.map(lambda drawn: numbered(client, [join, *drawn]))
 
 
+@cache
 def leader_steps(steps: int) -> SearchStrategy[Script]:
     """Draw campaigns, standing down and asking for the leader, in one group."""
     names = ["campaign", "campaign", "stand_down", "get_leader"]
@@ -189,6 +194,7 @@ def leader_steps(steps: int) -> SearchStrategy[Script]:
     return st.lists(step, min_size=max(3, steps // 3), max_size=steps)
 
 
+@cache
 def mixed_steps(client: int, steps: int) -> SearchStrategy[Script]:
     """Draw a script over locks, groups and a leadership, all together."""
     part = max(4, steps // 3)

@@ -1,8 +1,8 @@
-"""The process in which clients live: started by ``crew``, driven over an execnet channel.
+"""The process in which clients live: forked by ``nursery``, driven by ``crew``.
 
 A worker serves one trial after another. In a trial it has one thread for each of its
 clients; what the clients do goes to their journals, and only "done" goes back over the
-channel. It dies with the process that started it.
+connection. It dies with the process that started it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 import warnings
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from conformance.workload.journal import Journal
 from conformance.workload.performer import Party, Performer
 from conformance.workload.plan import Step
 
-__all__ = ["Close", "Open", "Perform", "Reply", "serve"]
+__all__ = ["Close", "Open", "Perform", "Reply", "die_with_parent", "serve"]
 
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that this process gets when its parent dies."""
@@ -127,9 +128,9 @@ class _Trial:
                 coordinator.stop()
 
 
-def serve(channel: Any) -> None:
-    """Serve requests until the channel closes."""
-    _die_with_parent()
+def serve(connection: Connection) -> None:
+    """Serve requests until the connection closes."""
+    die_with_parent()
     warnings.simplefilter("error")
     # os.fork() with threads is what some steps do on purpose.
     warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork.*")
@@ -139,12 +140,15 @@ def serve(channel: Any) -> None:
 
     def say(reply: Reply) -> None:
         with saying:
-            channel.send(encoder.encode(reply))
+            connection.send_bytes(encoder.encode(reply))
 
     say(Reply("ready"))
     trial: _Trial | None = None
-    for packed in channel:
-        order = decoder.decode(packed)
+    while True:
+        try:
+            order = decoder.decode(connection.recv_bytes())
+        except EOFError:
+            return
         if isinstance(order, Perform):
             if trial is None:
                 raise RuntimeError("asked to perform without a trial")
@@ -164,7 +168,7 @@ def serve(channel: Any) -> None:
         say(Reply("open" if isinstance(order, Open) else "close", error=error))
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Ask the kernel to kill this process, even a stopped one, when its parent dies.
 
     Source: prctl(2), PR_SET_PDEATHSIG. The parent's main thread starts the workers, as

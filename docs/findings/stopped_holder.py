@@ -1,4 +1,4 @@
-"""tooz 9.1.0, etcd, file, mysql, postgresql: stop() gives back no lock.
+"""tooz 9.1.0, etcd, file, ipc, mysql, postgresql: stop() gives back no lock.
 
 The redis and memcached drivers release what they hold when they stop.
 

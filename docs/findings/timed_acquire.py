@@ -1,8 +1,8 @@
-"""tooz 9.1.0, every driver but file and redis: a timed wait raises instead of False.
+"""tooz 9.1.0, etcd, memcached, SQL, zookeeper: a timed wait raises instead of False.
 
 ``Lock.acquire`` documents that a number of seconds bounds the wait and that False says
 that the lock was not acquired. These drivers let tenacity's RetryError out, or kazoo's
-LockTimeout on zookeeper; neither is an error of tooz. ipc was not tried.
+LockTimeout on zookeeper; neither is an error of tooz.
 
 Usage: timed_acquire.py URL
 """

@@ -1,13 +1,18 @@
-"""Links: what drivers make of silence, of replies that are lost, of broken connections."""
+"""Links: what drivers make of silence, lost replies, broken connections, restarts."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from conformance.coordination import Deadline, Lock, ToozConnectionError
+from conformance.watching import Watches
 
 from .broken import meant_for
 from .served import ServedDriver, ServedLock
+
+_AGAIN_SECONDS = 0.05
+"""How long a driver that cannot connect waits before it tries again."""
 
 _TRIES = 3
 """How often a request is made again for which there was no connection or no session."""
@@ -16,9 +21,12 @@ _SILENCE = "test_a_server_that_never_answers"
 _ACQUIRE = "test_a_lost_reply_to_an_acquire"
 _RELEASE = "test_a_lost_reply_to_a_release"
 _BREAK = "test_a_connection_that_breaks"
+_STOP = "test_a_server_that_is_stopped_and_started"
+_KILL = "test_a_server_that_is_killed_and_started"
+_RESTARTS = {_STOP: "restarts", _KILL: "restarts"}
 
 
-@meant_for({}, spares=(_SILENCE, _ACQUIRE, _RELEASE, _BREAK))
+@meant_for({}, spares=(_SILENCE, _ACQUIRE, _RELEASE, _BREAK, *_RESTARTS))
 class Served(ServedDriver):
     """Is not broken: what the others add is their own."""
 
@@ -31,7 +39,7 @@ class WaitsForEver(ServedDriver):
         return None
 
 
-@meant_for({_SILENCE: "links"})
+@meant_for({_SILENCE: "links"} | _RESTARTS)
 class LetsErrorsThrough(ServedDriver):
     """Leaves it to the caller to know what its sockets raise."""
 
@@ -68,7 +76,7 @@ class _Credulous(ServedLock):
         return self._held
 
 
-@meant_for({_RELEASE: "links", _BREAK: "links"})
+@meant_for({_RELEASE: "links", _BREAK: "links"} | _RESTARTS)
 class BelievesItself(ServedDriver):
     """Takes a lock for held until it hears otherwise, which it never asks for."""
 
@@ -76,7 +84,7 @@ class BelievesItself(ServedDriver):
         return _Credulous(name, self)
 
 
-@meant_for({_BREAK: "links"})
+@meant_for({_BREAK: "links"} | _RESTARTS)
 class KeepsADeadConnection(ServedDriver):
     """Goes on using the connection that broke."""
 
@@ -84,7 +92,7 @@ class KeepsADeadConnection(ServedDriver):
         pass
 
 
-@meant_for({_BREAK: "links"})
+@meant_for({_BREAK: "links"} | _RESTARTS)
 class LosesInSilence(ServedDriver):
     """Begins another session without a word of what was lost with the former."""
 
@@ -98,3 +106,44 @@ class LosesInSilence(ServedDriver):
 
     def lost(self) -> None:
         self._begin()
+
+
+@meant_for(_RESTARTS, spares=(_SILENCE, _BREAK))
+class WaitsForAServer(ServedDriver):
+    """Asks again, for as long as it takes, when it cannot connect."""
+
+    def exchange(self, name: str, *arguments: Any) -> Any:
+        while True:
+            try:
+                return super().exchange(name, *arguments)
+            except ToozConnectionError as error:
+                if not isinstance(error.__cause__, ConnectionRefusedError):
+                    raise
+                time.sleep(_AGAIN_SECONDS)
+
+
+class _Obliging(ServedLock):
+    """A lock that is had where nobody is there to refuse it."""
+
+    def _acquire(self, deadline: Deadline, shared: bool) -> bool:
+        try:
+            return super()._acquire(deadline, shared)
+        except ToozConnectionError as error:
+            return isinstance(error.__cause__, ConnectionRefusedError)
+
+
+@meant_for(_RESTARTS, spares=(_SILENCE, _ACQUIRE))
+class GrantsByItself(ServedDriver):
+    """Takes a lock for granted when there is no server to ask."""
+
+    def _make_lock(self, name: bytes) -> Lock:
+        return _Obliging(name, self)
+
+
+@meant_for(_RESTARTS, spares=(_BREAK,))
+class ForgetsWhatItWatched(ServedDriver):
+    """Begins another session without the watches of the former."""
+
+    def lost(self) -> None:
+        self._watches = Watches()
+        super().lost()

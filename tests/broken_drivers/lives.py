@@ -158,6 +158,24 @@ class BelievedByTheChild(LocalLock):
         return self._holds
 
 
+@meant_for({"test_a_forked_child_does_not_hold": "fork"}, level="processes")
+class RaisesInTheChild(LocalLock):
+    """Raises in a child, where what it rests on is closed, whatever it is asked."""
+
+    _holder = -1
+
+    def _acquire(self, deadline: Deadline, shared: bool) -> bool:
+        self._holder = os.getpid()
+        return super()._acquire(deadline, shared)
+
+    @property
+    def acquired(self) -> bool:
+        """Whether it is held; raises in a child of the holder."""
+        if self._holder not in (-1, os.getpid()):
+            raise OSError("the descriptor is closed")
+        return super().acquired
+
+
 # -- stopped ---------------------------------------------------------------------------
 
 

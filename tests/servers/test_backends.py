@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 
 from conformance.backends import known_backends
+from conformance.backends.engine import RUN_LABEL, docker
 from conformance.benchmarks.exchanges import open_exchange
 from conformance.coordination import get_coordinator
 from conformance.gate import Settings
@@ -36,3 +37,23 @@ def test_what_is_stored_is_counted_in_its_own_namespace(conformance_settings: Se
             assert sum(backend.residue(mine).values()) > nothing, name
             coordinator.stop()
             assert not any(backend.residue(other).values()), name
+
+
+def test_the_second_server_restarts_and_belongs_to_the_run(conformance_settings: Settings) -> None:
+    assert conformance_settings.spares == list(conformance_settings.servers)
+    for name in conformance_settings.spares:
+        with conformance_settings.spare(name) as spare:
+            assert spare is not None
+            processes = []
+            for kill in (False, True):
+                if spare.process is None:
+                    spare.start()
+                spare.wait_ready()
+                processes.append(spare.process)
+                spare.stop(kill=kill)
+                assert spare.process is None, name
+            assert None not in processes, name
+            assert len(set(processes)) == 2, name
+    label = f"label={RUN_LABEL}={conformance_settings.run_id}"
+    ours = docker("ps", "--all", "--format", "{{.Names}}", "--filter", label).split()
+    assert sum(name.endswith("-server-2") for name in ours) == len(conformance_settings.servers)
