@@ -71,7 +71,10 @@ class Owner(Protocol):
     """What a lock needs of the coordinator that made it."""
 
     def translated(self, operation: str) -> AbstractContextManager[None]:
-        """Return a context that turns foreign exceptions into the API's own."""
+        """Return a context that turns foreign exceptions into the API's own.
+
+        It may be entered any number of times, also by several threads at once.
+        """
 
     def check_started(self, operation: str) -> None:
         """Raise ToozError when the coordinator is not started, or no longer."""
@@ -95,7 +98,9 @@ class Lock(abc.ABC):
         self._changed = threading.Condition(self._guard)
         self._busy = False
         self._waiting = 0
-        self._acquiring, self._releasing = f"acquiring lock {name!r}", f"releasing lock {name!r}"
+        self._acquiring = f"acquiring lock {name!r}"
+        self._translated_acquiring = owner.translated(self._acquiring)
+        self._translated_releasing = owner.translated(f"releasing lock {name!r}")
 
     @property
     def name(self) -> bytes:
@@ -125,7 +130,7 @@ class Lock(abc.ABC):
         deadline = Deadline.of(blocking)
         if not isinstance(shared, bool):
             raise TypeError(f"shared takes True or False, not {type(shared).__name__}")
-        with self._owner.translated(self._acquiring):
+        with self._translated_acquiring:
             if not self._begin(deadline):
                 return False
             try:
@@ -143,7 +148,7 @@ class Lock(abc.ABC):
             broken. Another object's hold is never touched.
         :raises ToozError: the server failed; whether the lock was released is unknown
         """
-        with self._owner.translated(self._releasing), self._guard:
+        with self._translated_releasing, self._guard:
             try:
                 return self._is_held() and self._release()
             finally:
@@ -281,7 +286,7 @@ class Lock(abc.ABC):
         Waits for an ``acquire()`` under way, which ends because the coordinator is no
         longer started.
         """
-        with self._owner.translated(self._releasing), self._guard:
+        with self._translated_releasing, self._guard:
             while self._busy:
                 self._wait_for_change(None)
             try:

@@ -82,8 +82,9 @@ class FileDriver(LocalCoordinator):
     (``file://service/state``); percent-encoding is undone. It is made if missing, and
     left in place, empty, when the last coordinator stops and no group is left.
 
-    - A lock is the flock(2) of a file, exclusive or shared. Waiters try again every few
-      milliseconds.
+    - A lock is the flock(2) of a file, exclusive or shared. Waiters sleep until a
+      release rings for them (``bell``), and look every ten milliseconds for a holder that
+      was killed.
     - Groups, members, capabilities and leaders are one document, replaced by rename(2)
       by one process at a time, which holds the flock of a guard file.
     - A member or leader lives as long as its coordinator's flock on a session file.
@@ -94,9 +95,11 @@ class FileDriver(LocalCoordinator):
     one; readers and locks do not wait for it.
 
     Not promised: anything across hosts, or on file systems that emulate flock(2) (NFS,
-    SMB); anything for a child forked by other means than Python's, which would share its
-    parent's locks; that groups outlive a crash of the machine. A lock's file stays until
-    the coordinators that used it have stopped.
+    SMB) or whose files cannot be mapped; anything where a lock's file is truncated, as
+    writing to what it has lost kills the process (mmap(2): SIGBUS); anything for a child
+    forked by other means than Python's, which would share its parent's locks; that groups
+    outlive a crash of the machine. A lock's file stays until the coordinators that used it
+    have stopped.
     """
 
     _USABLE = "a directory of this host that this user may read and write"

@@ -129,7 +129,8 @@ class IPCDriver(LocalCoordinator):
 
     - A lock is the flock(2), exclusive or shared, of a shared memory object. It is no
       semaphore, whose value outlives processes (sem_overview(7)): that would stay taken
-      when its holder is killed. Waiters try again every few milliseconds.
+      when its holder is killed. Waiters sleep until a release rings for them (``bell``),
+      and look every ten milliseconds for a holder that was killed.
     - Groups, members, capabilities and leaders are one document in shared memory, of any
       size, replaced as a whole by one process at a time, which holds the flock of a
       guard object.
@@ -144,8 +145,9 @@ class IPCDriver(LocalCoordinator):
     Not promised: anything on other systems than Linux, where flock(2) need not work on
     shared memory; anything across hosts, or containers with a /dev/shm of their own;
     anything for a child forked by other means than Python's, which would share its
-    parent's locks. A lock's object stays until the coordinators that used it have
-    stopped.
+    parent's locks; anything where a lock's object is truncated, as writing to what it has
+    lost kills the process (mmap(2): SIGBUS). A lock's object stays until the coordinators
+    that used it have stopped.
     """
 
     Options: ClassVar[type[DriverOptions]] = IPCOptions

@@ -7,8 +7,6 @@ made atomic, is in ``session``; what a step does is in ``registry``.
 from __future__ import annotations
 
 import abc
-import os
-import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -29,18 +27,15 @@ from conformance.coordination import (
     ToozError,
 )
 from conformance.drivers import registry
-from conformance.drivers.medium import EXCLUSIVE, SHARED, Descriptor, Medium, pauses, safe_name
+from conformance.drivers.bell import Bell
+from conformance.drivers.medium import EXCLUSIVE, SHARED, Descriptor, Medium, safe_name
 from conformance.drivers.registry import Registry, Stay
 from conformance.drivers.session import Session
 
 __all__ = ["LocalCoordinator", "LocalLock", "LocalOptions"]
 
-_WANTED, _UNWANTED = b"\1", b"\0"
-"""The mark of a lock's object."""
-
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.005
-"""Seconds between two tries. Letting others go first takes the longest, which gives
-each of them at least one try."""
+_LOOK_SECONDS = 0.01
+"""After how long at the latest who waits tries again. Nobody rings for a killed holder."""
 
 _ONE_DAY = 86_400.0
 
@@ -217,13 +212,14 @@ class LocalLock(Lock):
     to have the flock of an object that has its name still. The object stays open between
     holds.
 
-    Waiting is trying again after a pause. A blocking flock(2) can be given no time. A
-    named semaphore to ring for waiters would leave traces: glibc 2.36 makes one by way of
-    a file of a random name in /dev/shm, and a kill at that moment leaves it there.
+    Who waits sleeps until a release rings the object's bell for it, and tries again now and
+    then all the same, because a killed holder rings no bell. A blocking flock(2) can be
+    given no time, nor be ended by ``stop()``. A named semaphore would leave traces: glibc
+    2.36 makes one by way of a file of a random name in /dev/shm, and a kill at that moment
+    leaves it there.
 
-    Who has tried in vain leaves a mark in the object. Who is about to wait, and finds the
-    mark, lets others go first once: else who releases and acquires again at once would
-    always be quicker than those who pause.
+    Who comes while others wait joins them without trying, once: else who releases and
+    acquires again at once would always be quicker than those who must wake up first.
     """
 
     def __init__(self, name: bytes, owner: LocalCoordinator) -> None:
@@ -231,6 +227,7 @@ class LocalLock(Lock):
         self._coordinator = owner
         self._object = f"lock.{safe_name(name)}"
         self._opened: Descriptor | None = None
+        self._bell: Bell | None = None
         self._holds = False
 
     def _acquire(self, deadline: Deadline, shared: bool) -> bool:
@@ -246,19 +243,27 @@ class LocalLock(Lock):
 
     def _take(self, kind: int, deadline: Deadline) -> bool:
         """Take the flock before the deadline, trying at least once."""
-        if not deadline.expired:
-            self._let_others_go_first(deadline)
-        if self._try(kind):
-            return True
-        operation = f"waiting for lock {self._name!r}"
-        for pause in pauses(_SHORTEST_PAUSE, _LONGEST_PAUSE):
-            if deadline.expired:
-                break
-            self._mark()
-            time.sleep(min(pause, deadline.remaining))
-            self._coordinator.check_started(operation)
+        _, bell = self._open()
+        rung = None if deadline.expired else bell.join()
+        if rung is None:
             if self._try(kind):
                 return True
+            if deadline.expired:
+                return False
+            _, bell = self._open()
+            rung = bell.want()
+            if self._try(kind):
+                return True
+        operation = f"waiting for lock {self._name!r}"
+        while not deadline.expired:
+            bell.wait(rung, min(_LOOK_SECONDS, deadline.remaining))
+            _, bell = self._open()
+            rung = bell.want()
+            if self._try(kind):
+                if kind == SHARED:
+                    bell.ring(for_everybody=True)
+                return True
+            self._coordinator.check_started(operation)
         return False
 
     def _give_up(self) -> None:
@@ -269,12 +274,13 @@ class LocalLock(Lock):
             opened.unlock()
 
     def _release(self) -> bool:
-        opened = self._opened
-        if opened is None:
+        opened, bell = self._opened, self._bell
+        if opened is None or bell is None:
             return False
         self._holds = False
-        self._coordinator.holding.discard(self)
         opened.unlock()
+        bell.ring()
+        self._coordinator.holding.discard(self)
         return True
 
     def _is_held(self) -> bool:
@@ -301,16 +307,19 @@ class LocalLock(Lock):
     def _drop(self) -> None:
         """Forget the object, which closes it as soon as no other thread looks at it."""
         self._holds = False
-        self._opened = None
+        self._opened = self._bell = None
         self._coordinator.holding.discard(self)
 
     # -- trying and waiting -----------------------------------------------------------
 
-    def _open(self) -> Descriptor:
-        """Return the object, open."""
-        if self._opened is None:
-            self._opened = self._coordinator.session.open_lock(self._object)
-        return self._opened
+    def _open(self) -> tuple[Descriptor, Bell]:
+        """Return the object, open, and its bell."""
+        opened, bell = self._opened, self._bell
+        if opened is None or bell is None:
+            opened = self._coordinator.session.open_lock(self._object)
+            bell = Bell(opened)
+            self._opened, self._bell = opened, bell
+        return opened, bell
 
     def _try(self, kind: int) -> bool:
         """Take the flock; return False when another has it.
@@ -319,19 +328,8 @@ class LocalLock(Lock):
         holders lock one that has its name, so a refusal means that there is one.
         """
         while True:
-            opened = self._open()
+            opened, _ = self._open()
             taken = opened.try_flock(kind)
             if opened.is_linked():
                 return taken
             self._drop()
-
-    def _mark(self) -> None:
-        opened = self._open()
-        if os.pread(opened.number, 1, 0) != _WANTED:
-            os.pwrite(opened.number, _WANTED, 0)
-
-    def _let_others_go_first(self, deadline: Deadline) -> None:
-        opened = self._open()
-        if os.pread(opened.number, 1, 0) == _WANTED:
-            os.pwrite(opened.number, _UNWANTED, 0)
-            time.sleep(min(_LONGEST_PAUSE, deadline.remaining))

@@ -26,6 +26,7 @@ import msgspec
 
 from conformance.coordination import Deadline, OperationTimedOut, ToozConnectionError
 from conformance.drivers import registry as transitions
+from conformance.drivers.bell import Bell
 from conformance.drivers.medium import EXCLUSIVE, SHARED, Descriptor, Medium
 from conformance.drivers.registry import Registry
 
@@ -172,7 +173,9 @@ class Session:
                 return False
             with found:
                 self._medium.remove(name)
-                return not found.try_flock(EXCLUSIVE)
+                held = not found.try_flock(EXCLUSIVE)
+                Bell(found).ring(for_everybody=True)
+                return held
 
     # -- beginning --------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from .broken import THREADS, meant_for
 
 _STAMP = struct.Struct("<d")
 _STAMP_AT = 8
-"""Where in a lock's object a stamp stands: behind the mark of those who wait."""
+"""Where in a lock's object a stamp stands: behind the bell."""
 
 _LOCK_DELAY = 0.02
 """Seconds for which a lock is left alone after a release."""
@@ -28,10 +28,10 @@ class _StampedLock(LocalLock):
     """A lock whose object bears a moment, in seconds of the monotonic clock."""
 
     def _stamp(self, moment: float) -> None:
-        os.pwrite(self._open().number, _STAMP.pack(moment), _STAMP_AT)
+        os.pwrite(self._open()[0].number, _STAMP.pack(moment), _STAMP_AT)
 
     def _stamped(self) -> float:
-        found = os.pread(self._open().number, _STAMP.size, _STAMP_AT)
+        found = os.pread(self._open()[0].number, _STAMP.size, _STAMP_AT)
         return _STAMP.unpack(found)[0] if found else 0.0
 
     @property

@@ -129,7 +129,7 @@ class LivesOnInTheChild(LocalLock):
     def _acquire(self, deadline: Deadline, shared: bool) -> bool:
         granted = super()._acquire(deadline, shared)
         if granted:
-            self._copy = os.dup(self._open().number)
+            self._copy = os.dup(self._open()[0].number)
         return granted
 
     def _release(self) -> bool:

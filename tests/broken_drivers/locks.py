@@ -28,7 +28,7 @@ class LooksThenTakes(LocalLock):
     def _try(self, kind: int) -> bool:
         if not super()._try(kind):
             return False
-        self._open().unlock()
+        self._open()[0].unlock()
         time.sleep(WINDOW)
         super()._try(kind)
         return True
@@ -51,13 +51,13 @@ class LocksForTheProcess(LocalLock):
 
     def _try(self, kind: int) -> bool:
         try:
-            fcntl.lockf(self._open().number, kind | fcntl.LOCK_NB)
+            fcntl.lockf(self._open()[0].number, kind | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             return False
         return True
 
     def _release(self) -> bool:
-        fcntl.lockf(self._open().number, fcntl.LOCK_UN)
+        fcntl.lockf(self._open()[0].number, fcntl.LOCK_UN)
         return super()._release()
 
 
