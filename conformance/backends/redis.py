@@ -19,12 +19,16 @@ def _ask(host: str, port: int) -> str:
 
 
 def _residue(url: str) -> dict[str, int]:
-    """Count the keys of the namespace."""
+    """Count the keys of the namespace, and what is in those that are collections."""
     import redis
 
     with redis.Redis.from_url(url.partition("?")[0], socket_timeout=10) as client:
         # A key may be met twice in a scan (Redis manual, "SCAN").
-        return {"keys": len(set(client.scan_iter(match=f"{namespace(url)}:*", count=1000)))}
+        keys = set(client.scan_iter(match=f"{namespace(url)}:*", count=1000))
+        sizes = {b"set": client.scard, b"hash": client.hlen, b"zset": client.zcard}
+        kinds = {key: client.type(key) for key in keys}
+        entries = sum(sizes[kind](key) for key, kind in kinds.items() if kind in sizes)
+        return {"keys": len(keys), "entries": entries}
 
 
 _REDIS = Service(

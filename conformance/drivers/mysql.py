@@ -108,8 +108,9 @@ _TOO_LARGE = frozenset({1118, 1153, 1301, ER.DATA_TOO_LONG})
 _SLOW = frozenset({ER.LOCK_WAIT_TIMEOUT, 3024, 1969})
 """Waited too long for a row; too long a statement, in MySQL's and in MariaDB's word."""
 
-_ENDED = frozenset({0, 1053, 1927, 4031, CR.CR_CONN_HOST_ERROR, 2002, 2006, 2013})
-"""The server stops, or ended the connection, or cannot be reached."""
+_ENDED = frozenset({0, 1053, 1317, 1927, 4031, CR.CR_CONN_HOST_ERROR, 2002, 2006, 2013})
+"""The server stops (1317 to those who wait in it), or ended the connection, or cannot be
+reached."""
 
 _REFUSED = frozenset({1044, 1045, 1049, 1130, 1251, 1698, 1524})
 """The user, its password, its host or the database is not to the server's liking."""

@@ -20,7 +20,7 @@ _SCENARIO = "test_starting_and_stopping_leaves_nothing"
 @pytest.mark.parametrize(
     ("leak", "only", "told"),
     [
-        ("leaves_a_group", "", "(keys|nodes|items|rows), "),
+        ("leaves_a_group", "", "(keys|entries|nodes|items|rows), "),
         ("keeps_connections", "", " connections, "),
         ("keeps_the_server_busy", "postgresql", "server processes, "),
     ],
