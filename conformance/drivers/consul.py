@@ -176,11 +176,17 @@ class ConsulDriver(RemoteCoordinator):
                 )
             case requests.RequestException():
                 host, port = self._address
+                # A server that wants a certificate may close before its reason was read.
+                tls = ", and what it asks of TLS: cert and key" if self._uses_tls else ""
                 return ToozConnectionError(
                     f"the connection to Consul at {host}:{port} failed ({kind}); whether it did "
-                    "what was asked is unknown: check that an agent runs there"
+                    f"what was asked is unknown: check that an agent runs there{tls}"
                 )
         return None
+
+    @property
+    def _uses_tls(self) -> bool:
+        return bool(self._client.scheme == "https")
 
     @property
     def _client(self) -> Client:
