@@ -5,17 +5,33 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
 from pathlib import Path
 
 import pytest
 
+from tests.local_places import DRIVERS, Place, place_for
 from tests.processes import PROCESSES
 
 Pytest = Callable[..., subprocess.CompletedProcess[str]]
 
 _ALWAYS = ("-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 """The options of every run: it leaves no cache, and may have modules that are imported."""
+
+
+@pytest.fixture(params=DRIVERS)
+def local_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Give a place for coordinators of each driver that needs no server but the kernel."""
+    with place_for(request.param, tmp_path) as place:
+        yield place
+
+
+@pytest.fixture
+def threads() -> Iterator[futures.ThreadPoolExecutor]:
+    """Give threads that have ended when the test has."""
+    with futures.ThreadPoolExecutor(8) as pool:
+        yield pool
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from conformance.history import Fault, History, Operation, Outcome
 from conformance.models import Coordination, Model, Registers, asked, predict
 
 __all__ = [
+    "SECOND",
     "contended",
     "fail",
     "history",
@@ -24,10 +25,44 @@ __all__ = [
     "ok",
     "random_history",
     "random_step",
+    "timed",
 ]
+
+SECOND = 1_000_000_000
+"""Ticks of a history: nanoseconds."""
 
 _GAP = 10
 """Ticks between the moments of two operations."""
+
+
+def timed(
+    name: str,
+    begin: float,
+    value: Any = None,
+    *,
+    client: int = 0,
+    took: float | None = 0.1,
+    error: str | None = None,
+    fails: bool = False,
+    **arguments: Any,
+) -> Operation:
+    """Return an operation whose times are given in seconds.
+
+    One with an error is of unknown outcome unless it ``fails``.
+    """
+    unknown = Outcome.FAIL if fails else Outcome.INFO
+    return Operation(
+        client,
+        name,
+        b"x",
+        arguments,
+        int(begin * SECOND),
+        None if took is None else int((begin + took) * SECOND),
+        unknown if error or took is None else Outcome.OK,
+        value,
+        error,
+        b"m%d" % (client % 100),
+    )
 
 
 def ok(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import gc
 import secrets
 import threading
-from collections.abc import Iterator
 from concurrent import futures
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +21,7 @@ from conformance.coordination import (
 )
 from conformance.drivers.local import LocalCoordinator
 from conformance.drivers.medium import safe_name
-from tests.local_places import DRIVERS, PATIENCE, Place, open_descriptors, place_for
+from tests.local_places import PATIENCE, Place, open_descriptors
 
 GROUP = b"group"
 
@@ -56,18 +54,6 @@ HOSTILE = [
     b"n" * 5000,
     b"n" * 4999 + b"m",
 ]
-
-
-@pytest.fixture(params=DRIVERS)
-def local_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    with place_for(request.param, tmp_path) as local_place:
-        yield local_place
-
-
-@pytest.fixture
-def threads() -> Iterator[futures.ThreadPoolExecutor]:
-    with futures.ThreadPoolExecutor(8) as pool:
-        yield pool
 
 
 # -- names ------------------------------------------------------------------------------

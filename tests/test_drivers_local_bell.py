@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import math
 import os
-from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
 
@@ -15,19 +14,7 @@ from conformance.drivers import bell, local
 from conformance.drivers.bell import Bell
 from conformance.drivers.local import LocalLock
 from conformance.drivers.medium import Descriptor
-from tests.local_places import DRIVERS, LOCK, PATIENCE, Place, eventually, place_for
-
-
-@pytest.fixture(params=DRIVERS)
-def local_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    with place_for(request.param, tmp_path) as local_place:
-        yield local_place
-
-
-@pytest.fixture
-def threads() -> Iterator[futures.ThreadPoolExecutor]:
-    with futures.ThreadPoolExecutor(8) as pool:
-        yield pool
+from tests.local_places import LOCK, PATIENCE, Place, eventually
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent import futures
-from pathlib import Path
 
 import pytest
 
@@ -18,21 +17,9 @@ from conformance.coordination import (
 )
 from conformance.drivers import registry
 from conformance.drivers.registry import Registry
-from tests.local_places import DRIVERS, PATIENCE, Place, place_for
+from tests.local_places import PATIENCE, Place
 
 GROUP = b"group"
-
-
-@pytest.fixture(params=DRIVERS)
-def local_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    with place_for(request.param, tmp_path) as local_place:
-        yield local_place
-
-
-@pytest.fixture
-def threads() -> Iterator[futures.ThreadPoolExecutor]:
-    with futures.ThreadPoolExecutor(8) as pool:
-        yield pool
 
 
 # -- loss of what is stored -------------------------------------------------------------

@@ -6,29 +6,19 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from conformance.coordination import ToozError, get_coordinator
 from conformance.drivers.local import LocalCoordinator
 from tests.local_places import (
-    DRIVERS,
     GROUP,
     LOCK,
     Place,
     open_descriptors,
-    place_for,
     still_has_everything,
     take_everything,
 )
-
-
-@pytest.fixture(params=DRIVERS)
-def local_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    with place_for(request.param, tmp_path) as local_place:
-        yield local_place
 
 
 def fork_and_wait(coordinator: LocalCoordinator) -> int:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent import futures
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,19 +12,7 @@ import pytest
 from conformance.coordination import Lock, ToozError, get_coordinator
 from conformance.drivers.local import LocalCoordinator
 from conformance.drivers.medium import safe_name
-from tests.local_places import DRIVERS, PATIENCE, Place, eventually, open_descriptors, place_for
-
-
-@pytest.fixture(params=DRIVERS)
-def local_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    with place_for(request.param, tmp_path) as local_place:
-        yield local_place
-
-
-@pytest.fixture
-def threads() -> Iterator[futures.ThreadPoolExecutor]:
-    with futures.ThreadPoolExecutor(8) as pool:
-        yield pool
+from tests.local_places import PATIENCE, Place, eventually, open_descriptors
 
 
 def waits(lock: Lock) -> Callable[[], bool]:

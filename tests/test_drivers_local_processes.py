@@ -7,9 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent import futures
-from pathlib import Path
 
 import pytest
 
@@ -18,29 +16,14 @@ from conformance.drivers.local import LocalCoordinator
 from conformance.drivers.medium import Descriptor
 from conformance.drivers.registry import Registry
 from tests.local_places import (
-    DRIVERS,
     GROUP,
     LOCK,
     PATIENCE,
     Place,
     eventually,
-    place_for,
     still_has_everything,
     take_everything,
 )
-
-
-@pytest.fixture(params=DRIVERS)
-def local_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    with place_for(request.param, tmp_path) as local_place:
-        yield local_place
-
-
-@pytest.fixture
-def threads() -> Iterator[futures.ThreadPoolExecutor]:
-    with futures.ThreadPoolExecutor(4) as pool:
-        yield pool
-
 
 # -- killed and paused ------------------------------------------------------------------
 

@@ -4,48 +4,19 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from conformance.history import Fault, History, Operation, Outcome
+from conformance.history import Fault, History, Operation
 from conformance.results import load_run
 from conformance.scenarios import links, restarts
 from conformance.trial import Judge
 from conformance.verdict import Verdict
 from tests.conftest import Pytest
+from tests.histories import SECOND, timed
 
-_SECOND = 1_000_000_000
-
-KILL = Fault("server kill", 0, 10 * _SECOND, 20 * _SECOND)
-GONE = Fault("no server", 0, 12 * _SECOND, 18 * _SECOND)
-
-
-def _call(
-    name: str,
-    begin: float,
-    value: Any = None,
-    *,
-    client: int = 0,
-    took: float | None = 0.1,
-    error: str | None = None,
-    fails: bool = False,
-    **arguments: Any,
-) -> Operation:
-    """Return an operation; one with an error is of unknown outcome unless it ``fails``."""
-    unknown = Outcome.FAIL if fails else Outcome.INFO
-    return Operation(
-        client,
-        name,
-        b"x",
-        arguments,
-        int(begin * _SECOND),
-        None if took is None else int((begin + took) * _SECOND),
-        unknown if error or took is None else Outcome.OK,
-        value,
-        error,
-        b"m%d" % (client % 100),
-    )
+KILL = Fault("server kill", 0, 10 * SECOND, 20 * SECOND)
+GONE = Fault("no server", 0, 12 * SECOND, 18 * SECOND)
 
 
 def _objects(judge: Judge, *operations: Operation) -> bool:
@@ -55,16 +26,16 @@ def _objects(judge: Judge, *operations: Operation) -> bool:
 @pytest.mark.parametrize(
     ("operation", "objects"),
     [
-        (_call("heartbeat", 13, error="ToozConnectionError", took=4.9), False),
-        (_call("heartbeat", 13, error="ToozConnectionError", took=5.1), True),
-        (_call("acquire", 9, False, took=6.9, blocking=2.0), False),
-        (_call("acquire", 9, False, took=7.1, blocking=2.0), True),
-        (_call("acquire", 9, took=None), True),
-        (_call("get_members", 19, error="GroupNotCreated", fails=True), False),
-        (_call("get_members", 19, error="ToozError: a database's own"), True),
-        (_call("get_members", 21, error="ToozError: a database's own"), False),
-        (_call("heartbeat", 1, took=8), False),
-        (_call("heartbeat", 13, client=1, took=8), False),
+        (timed("heartbeat", 13, error="ToozConnectionError", took=4.9), False),
+        (timed("heartbeat", 13, error="ToozConnectionError", took=5.1), True),
+        (timed("acquire", 9, False, took=6.9, blocking=2.0), False),
+        (timed("acquire", 9, False, took=7.1, blocking=2.0), True),
+        (timed("acquire", 9, took=None), True),
+        (timed("get_members", 19, error="GroupNotCreated", fails=True), False),
+        (timed("get_members", 19, error="ToozError: a database's own"), True),
+        (timed("get_members", 21, error="ToozError: a database's own"), False),
+        (timed("heartbeat", 1, took=8), False),
+        (timed("heartbeat", 13, client=1, took=8), False),
     ],
 )
 def test_promptness_of_calls_under_way_in_a_restart(operation: Operation, objects: bool) -> None:
@@ -74,50 +45,50 @@ def test_promptness_of_calls_under_way_in_a_restart(operation: Operation, object
 @pytest.mark.parametrize(
     ("operation", "objects"),
     [
-        (_call("acquire", 13, True), True),
-        (_call("acquire", 13, False), False),
-        (_call("join_group", 13), True),
-        (_call("is_still_owner", 13, True), True),
-        (_call("acquired", 13, True), False),
-        (_call("campaign", 13, error="OperationTimedOut"), False),
-        (_call("acquire", 11, True), False),
-        (_call("acquire", 13, True, took=5.1), False),
+        (timed("acquire", 13, True), True),
+        (timed("acquire", 13, False), False),
+        (timed("join_group", 13), True),
+        (timed("is_still_owner", 13, True), True),
+        (timed("acquired", 13, True), False),
+        (timed("campaign", 13, error="OperationTimedOut"), False),
+        (timed("acquire", 11, True), False),
+        (timed("acquire", 13, True, took=5.1), False),
     ],
 )
 def test_nothing_is_granted_while_there_is_no_server(operation: Operation, objects: bool) -> None:
     assert _objects(restarts.granted, operation) is objects
 
 
-_JOIN = _call("join_group", 21)
+_JOIN = timed("join_group", 21)
 
 
 @pytest.mark.parametrize(
     ("operations", "objects"),
     [
-        ([_JOIN, _call("run_watchers", 22, [["join", b"x", b"m0"]], client=1)], False),
-        ([_JOIN, _call("run_watchers", 22, [["join", b"x", b"m2"]], client=1)], True),
-        ([_JOIN, _call("run_watchers", 22, [], client=1)], True),
-        ([_JOIN, _call("run_watchers", 20.5, [], client=1)], False),
-        ([_call("campaign", 21, False)], True),
-        ([_call("campaign", 21, False), _call("campaign", 22, True)], False),
+        ([_JOIN, timed("run_watchers", 22, [["join", b"x", b"m0"]], client=1)], False),
+        ([_JOIN, timed("run_watchers", 22, [["join", b"x", b"m2"]], client=1)], True),
+        ([_JOIN, timed("run_watchers", 22, [], client=1)], True),
+        ([_JOIN, timed("run_watchers", 20.5, [], client=1)], False),
+        ([timed("campaign", 21, False)], True),
+        ([timed("campaign", 21, False), timed("campaign", 22, True)], False),
     ],
 )
 def test_watches_and_elections_work_again(operations: list[Operation], objects: bool) -> None:
     assert _objects(restarts.regained, *operations) is objects
 
 
-_WELL = _call("heartbeat", 21, 0.4)
+_WELL = timed("heartbeat", 21, 0.4)
 
 
 @pytest.mark.parametrize(
     ("operations", "objects"),
     [
-        ([_WELL, _call("is_still_owner", 21.2, False)], True),
-        ([_WELL, _call("leave_group", 21.2, error="GroupNotCreated", fails=True)], True),
-        ([_WELL, _call("is_still_owner", 21.5, False)], False),
-        ([_WELL, _call("heartbeat", 21.2, error="ToozConnectionError")], True),
-        ([_WELL, _call("heartbeat", 21.5, error="ToozConnectionError")], False),
-        ([_WELL, _call("heartbeat", 22, 0.4), _call("is_still_owner", 22.2, False)], True),
+        ([_WELL, timed("is_still_owner", 21.2, False)], True),
+        ([_WELL, timed("leave_group", 21.2, error="GroupNotCreated", fails=True)], True),
+        ([_WELL, timed("is_still_owner", 21.5, False)], False),
+        ([_WELL, timed("heartbeat", 21.2, error="ToozConnectionError")], True),
+        ([_WELL, timed("heartbeat", 21.5, error="ToozConnectionError")], False),
+        ([_WELL, timed("heartbeat", 22, 0.4), timed("is_still_owner", 22.2, False)], True),
     ],
 )
 def test_what_expired_since_need_not_have_been_told(
@@ -129,11 +100,11 @@ def test_what_expired_since_need_not_have_been_told(
 @pytest.mark.parametrize(
     ("operation", "noticed"),
     [
-        (_call("heartbeat", 13, error="ToozConnectionError"), True),
-        (_call("heartbeat", 13, client=100, error="OperationTimedOut"), True),
-        (_call("heartbeat", 13, 0.3), False),
-        (_call("heartbeat", 11, error="ToozConnectionError"), False),
-        (_call("heartbeat", 13, client=1, error="ToozConnectionError"), False),
+        (timed("heartbeat", 13, error="ToozConnectionError"), True),
+        (timed("heartbeat", 13, client=100, error="OperationTimedOut"), True),
+        (timed("heartbeat", 13, 0.3), False),
+        (timed("heartbeat", 11, error="ToozConnectionError"), False),
+        (timed("heartbeat", 13, client=1, error="ToozConnectionError"), False),
     ],
 )
 def test_a_call_that_fails_while_there_is_no_server_is_noticed(
