@@ -1,15 +1,15 @@
 """The bell of a lock: waiters sleep in the kernel until a release rings.
 
-A bell is two numbers in the lock's own object, seen by every process that has it mapped:
-how often it was rung, which is a futex, and whether it is wanted. It has no name of its
-own and nothing of it outlives the object. No hold rests on it: the numbers are read and
-written without being locked, so a ringing may be lost, also because the one who should
-ring, or the one who heard it, was killed or paused. Who waits must look for itself now and
-then.
+A bell is three numbers in the lock's own object, seen by every process that has it mapped:
+how often it was rung, which is a futex, whether it is wanted, and which process waited
+last. It has no name of its own and nothing of it outlives the object. No hold rests on it:
+the numbers are read and written without being locked, so a ringing may be lost, also
+because the one who should ring, or the one who heard it, was killed or paused. Who waits
+must look for itself now and then.
 
 futex(2), Linux man-pages 6.03: FUTEX_WAIT sleeps if the number is still the one that was
-seen, and FUTEX_WAKE wakes some of those who wait. The C library
-has no function for it, so it is called by its number.
+seen, and FUTEX_WAKE wakes some of those who wait. The C library has
+no function for it, so it is called by its number.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ __all__ = ["Bell"]
 
 _FUTEX_WAIT, _FUTEX_WAKE = 0, 1
 
-_AT_ONCE = 3
-"""How many a release wakes. The first of some is sooner there than one would be, which
-counts for more than the others' vain tries, as waking up is what takes the time."""
+_AT_ONCE = 2
+"""How many a release wakes. The first of two processes is sooner there than one would be,
+which counts for more than the other's vain try, as waking up is what takes the time; more
+than two hardly gain, and pass over the one that waited longest. Threads of one process only
+stand in each other's way: of them one is woken."""
 
 _EVERYBODY = 0x7FFFFFFF
 
@@ -71,7 +73,11 @@ _futex.argtypes = (
 
 
 class _Numbers(ctypes.Structure):
-    _fields_ = (("rung", ctypes.c_uint32), ("wanted", ctypes.c_uint32))
+    _fields_ = (
+        ("rung", ctypes.c_uint32),
+        ("wanted", ctypes.c_uint32),
+        ("process", ctypes.c_uint32),
+    )
 
 
 _SIZE = ctypes.sizeof(_Numbers)
@@ -129,6 +135,7 @@ class Bell:
         if _CALL_NUMBER is None:
             time.sleep(seconds)
             return
+        self._numbers.process = self._process
         whole = int(seconds)
         limit = _Time(whole, int((seconds - whole) * 1e9))
         # It fails when it was rung already, when the time is over, and on a signal.
@@ -139,11 +146,14 @@ class Bell:
 
         It stays wanted while there was somebody to wake: others may wait still.
         """
-        if not self._numbers.wanted:
+        numbers = self._numbers
+        if not numbers.wanted:
             return
-        count = _EVERYBODY if for_everybody else _AT_ONCE
+        count = 1 if numbers.process == self._process else _AT_ONCE
+        if for_everybody:
+            count = _EVERYBODY
         if not self._wake(count):
-            self._numbers.wanted = 0
+            numbers.wanted = 0
             self._wake(count)  # those who joined while it was wanted
 
     def _wake(self, count: int) -> int:
