@@ -28,7 +28,7 @@ from conformance.backends.engine import EngineFailed
 from conformance.characteristics import Characteristics
 from conformance.coordination import ToozError, without_password
 from conformance.expectations import Expectation, load_expectations, refuted
-from conformance.implementations import Driver, describe, find_factory, spelled
+from conformance.implementations import Driver, describe, find_factory, spelled, try_out
 from conformance.profiles import PROFILES, Profile
 from conformance.results import Benchmark, Environment, Run, ScenarioResult, Subject, save_run
 from conformance.trial import Place
@@ -40,6 +40,9 @@ __all__ = ["UP_TO_NOW", "BadSetting", "Gate", "Settings", "exit_status"]
 
 UP_TO_NOW = ("threads", "processes")
 """The levels that can be run."""
+
+_ANSWER_SECONDS = 20.0
+"""How long a server of the user's own may take until a coordinator has started and stopped."""
 
 _PACKAGES = (
     "etcd3gw",
@@ -183,6 +186,9 @@ class Gate:
                 launch = Launch(run_id, self.workplace.directory, wanted.get(backend.name), say)
                 self._launches.append((backend, launch))
             servers |= self._launch()
+            drivers = {n: _driver(implementation, n, s.url) for n, s in servers.items()}
+            if backend_url is not None:
+                _try_out(implementation, backend_url)
             self.settings = Settings(
                 run_id=run_id,
                 directory=str(self.workplace.directory),
@@ -194,7 +200,7 @@ class Gate:
                 strict_claims=strict_claims,
                 path=[entry for entry in sys.path if entry],
                 servers={n: (s.url, s.version, s.image) for n, s in servers.items()},
-                drivers={n: _driver(implementation, n, s.url) for n, s in servers.items()},
+                drivers=drivers,
                 beside={
                     n: {other: _beside(other, s.url) for other in beside}
                     for n, s in servers.items()
@@ -368,6 +374,18 @@ def _driver(implementation: str, backend: str, url: str) -> Driver:
         return describe(implementation, url)
     except (ValueError, ToozError) as error:
         raise BadSetting(f"implementation {implementation} on {backend}: {error}") from error
+
+
+def _try_out(implementation: str, url: str) -> None:
+    """Refuse a server of the user's own that does not answer, before every scenario waits."""
+    try:
+        try_out(implementation, url, _ANSWER_SECONDS)
+    except Exception as error:
+        raise BadSetting(
+            f"--backend-url: no coordinator can be started at {without_password(url)}: "
+            f"{spelled(error)}; see that the server is up and that the URL leads to it, or leave "
+            "--backend-url out to have a server started"
+        ) from error
 
 
 def _check_beside(beside: Sequence[str], implementation: str) -> None:

@@ -9,7 +9,9 @@ adapts another class names that class as ``adapts``.
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from importlib import metadata
 
 import msgspec
@@ -25,6 +27,7 @@ __all__ = [
     "describe",
     "find_factory",
     "spelled",
+    "try_out",
 ]
 
 IMPLEMENTATIONS = "conformance.implementations"
@@ -33,6 +36,9 @@ IMPLEMENTATIONS = "conformance.implementations"
 REFERENCE = "reference"
 
 Factory = Callable[..., Coordinator]
+
+_ASKING = b"asking"
+"""The member id of a coordinator that is only asked, or tried out."""
 
 _STEPS: Mapping[Feature, frozenset[str]] = {
     Feature.GROUPS: frozenset(
@@ -107,7 +113,7 @@ def describe(implementation: str, url: str) -> Driver:
 
     :raises ValueError: no such implementation, or it has no driver for the URL
     """
-    coordinator = find_factory(implementation)(url, b"asking")
+    coordinator = find_factory(implementation)(url, _ASKING)
     kind = getattr(coordinator, "adapts", type(coordinator))
     features: frozenset[Feature] = frozenset(getattr(coordinator, "FEATURES", Feature))
     return Driver(
@@ -122,6 +128,34 @@ def describe(implementation: str, url: str) -> Driver:
             *(_STEPS[feature] for feature in _STEPS.keys() - features)
         ),
     )
+
+
+def try_out(implementation: str, url: str, seconds: float) -> None:
+    """Start and stop a coordinator once, to see that what the URL leads to answers.
+
+    :param seconds: how long it may take; drivers have time-outs of their own, some longer
+    :raises TimeoutError: it took longer, and goes on in a thread that keeps nothing alive
+    :raises Exception: whatever the driver raises where it cannot start
+    """
+    ended: Future[None] = Future()
+
+    def live() -> None:
+        try:
+            coordinator = find_factory(implementation)(url, _ASKING)
+            coordinator.start()
+            coordinator.stop()
+        except BaseException as error:
+            ended.set_exception(error)
+        else:
+            ended.set_result(None)
+
+    threading.Thread(target=live, daemon=True).start()
+    try:
+        ended.result(seconds)
+    except TimeoutError as error:
+        if ended.done():
+            raise
+        raise TimeoutError(f"no answer in {seconds:.0f} seconds") from error
 
 
 def spelled(error: Exception) -> str:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -339,9 +340,11 @@ class Trial:
         """Have Hypothesis draw plans until one is falsified, then shrink within a budget.
 
         What a plan led to is remembered, so Hypothesis sees one answer for each plan and
-        a violation that does not repeat is a violation all the same.
+        a violation that does not repeat is a violation all the same. Where there are fewer
+        different plans than trials, they are run again, as no two runs of one are alike.
         """
         seen: dict[bytes, Falsified | None] = {}
+        different: list[Plan] = []
         shrinks, end = self.profile.shrinks, float("inf")
 
         @hypothesis.seed(self.seed)
@@ -355,6 +358,7 @@ class Trial:
                     if shrinks <= 0 or began > end:
                         raise _Enough(self.falsified)
                     shrinks -= 1
+                different.append(plan)
                 seen[plan.key] = _falsified_by(examine, plan)
                 if self.falsified is not None:
                     end = min(end, began + _SHRINK_SECONDS)
@@ -365,6 +369,8 @@ class Trial:
             attempt()
         except _Enough as enough:
             raise Falsified(enough.finding) from None
+        for plan in islice(cycle(different), max(0, trials - len(different))):
+            examine(plan)
 
 
 def _perform_all(session: Session, plan: Plan) -> None:

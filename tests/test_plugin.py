@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -212,8 +213,24 @@ def test_remote(trial):
 """
     )
     assert "1 deselected" in run_pytest("--backend=file", str(test)).stdout
-    away = ("--backend=zookeeper", "--backend-url=zookeeper://127.0.0.1:1/")
+    away = ("--backend=zookeeper", "--backend-url=zookeeper://127.0.0.1:1/", _gone(tmp_path))
     assert "1 passed" in run_pytest(*away, str(test)).stdout
+
+
+def _gone(directory: Path) -> str:
+    """Return the option for reference drivers that find no server after they were tried out."""
+    (directory / "gone.py").write_text(
+        """
+from conformance.coordination import get_coordinator
+
+def coordinator(url, member_id, **options):
+    made = get_coordinator(url, member_id, **options)
+    if member_id == b"asking":
+        made.start = made.stop = lambda: None
+    return made
+"""
+    )
+    return "--implementation=gone:coordinator"
 
 
 def test_it_works_with_xdist(run_pytest: Pytest, scenarios: Path, tmp_path: Path) -> None:
@@ -328,7 +345,10 @@ def _until(found: Callable[[], T], seconds: float = 60.0) -> T:
     return value
 
 
-def test_no_password_of_a_url_is_shown_or_kept(run_pytest: Pytest, tmp_path: Path) -> None:
+@pytest.mark.parametrize("gone", [True, False])
+def test_no_password_of_a_url_is_shown_or_kept(
+    run_pytest: Pytest, tmp_path: Path, gone: bool
+) -> None:
     done = run_pytest(
         "--pyargs",
         "conformance.scenarios.test_locks",
@@ -337,9 +357,24 @@ def test_no_password_of_a_url_is_shown_or_kept(run_pytest: Pytest, tmp_path: Pat
         "-k",
         "exclusive and threads",
         "--showlocals",
+        *([_gone(tmp_path)] if gone else []),
     )
     assert "ToozConnectionError" in done.stdout
     assert "redis://:***@127.0.0.1:1" in done.stdout
     kept = [path.read_bytes() for path in (tmp_path / "results").rglob("*") if path.is_file()]
-    assert kept
+    assert bool(kept) == gone
     assert not [content for content in (done.stdout.encode(), *kept) if b"a-secret" in content]
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_server_that_does_not_answer_is_refused_at_once(
+    run_pytest: Pytest, listens: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        if not listens:
+            server.close()
+        done = run_pytest("--backend=etcd", f"--backend-url=etcd://127.0.0.1:{port}?timeout=2")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "no coordinator can be started at" in done.stdout
+    assert "Traceback" not in done.stdout

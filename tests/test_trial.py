@@ -59,6 +59,17 @@ def test_a_held_exploration_counts_trials_and_operations(trial: Trial) -> None:
     assert trial.operations == sum(map(len, histories))
 
 
+def test_few_different_plans_are_run_again(trial: Trial) -> None:
+    lengths_of_two = st.sampled_from([1, 2]).map(
+        lambda times: Plan({0: 0}, [Phase({0: [Step("acquired", LOCK)] * times})])
+    )
+    histories = trial.explore(lengths_of_two, lambda history: HELD, trials=7)
+    assert sorted(map(len, histories)) in ([1] * 4 + [2] * 3, [1] * 3 + [2] * 4)
+    findings = iter([HELD] * 5 + [FALSE])
+    with pytest.raises(Falsified, match="a reason"):
+        trial.explore(lengths_of_two, lambda history: next(findings, HELD), trials=7)
+
+
 def test_the_same_seed_draws_the_same_plans(trial: Trial) -> None:
     def drawn() -> list[list[tuple[str, object]]]:
         crowd = plans(trial.crowd(sharing=False), lambda client: exclusive_cycles(12))
