@@ -126,7 +126,8 @@ class Fault(msgspec.Struct, frozen=True):
     """Something done to a client, a server or the network during a run.
 
     ``kind`` is ``pause``, ``kill`` …; ``client`` whom it hit, if a client; ``begin`` and
-    ``end`` nanoseconds, ``end`` None for what was never undone.
+    ``end`` nanoseconds, ``end`` None for what was never undone. A kill ends when the process
+    is known to be gone: it may have gone on until then.
     """
 
     kind: str

@@ -240,6 +240,14 @@ def test_a_killed_holder_may_lose_its_hold_from_then_on() -> None:
     falsified(check_lock(history(grant, ok(2, "acquire", 20, 40, True), faults=killed)))
 
 
+def test_a_killed_client_may_get_a_lock_until_it_is_gone() -> None:
+    grant, other = ok(1, "acquire", 60, 70, True), ok(2, "acquire", 80, 90, True)
+    held(check_lock(history(grant, other, faults=[Fault("kill", 1, 50, 75)])))
+    falsified(check_lock(history(grant, other, faults=[Fault("kill", 1, 50, 55)])))
+    before = ok(2, "acquire", 50, 59, True)
+    falsified(check_lock(history(before, grant, other, faults=[Fault("kill", 1, 50, 75)])))
+
+
 def test_a_kill_excuses_no_other_holder() -> None:
     grant, other = ok(1, "acquire", 0, 10, True), ok(2, "acquire", 60, 70, True)
     falsified(check_lock(history(grant, other, faults=[Fault("kill", 3, 50)])))

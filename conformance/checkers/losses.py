@@ -9,7 +9,7 @@ outcome: the driver may have given up the hold.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -51,11 +51,10 @@ class Losses:
         return min(self._death(grant), self._severance(grant, proofs), self._expiry(grant, proofs))
 
     def _death(self, grant: Operation) -> float:
-        deaths = self._deaths.get(lane(grant.client))
-        if not deaths:
-            return NEVER
-        number = bisect_left(deaths, grant.call)
-        return deaths[number] if number < len(deaths) else NEVER
+        for begin, end in self._deaths.get(lane(grant.client), ()):
+            if end >= grant.call:
+                return max(begin, grant.call)
+        return NEVER
 
     def _severance(self, grant: Operation, proofs: Sequence[Operation]) -> float:
         """Return the first time, from the last proof on, at which the link was broken."""
@@ -78,12 +77,16 @@ class Losses:
         return alive + self.ttl
 
 
-def _deaths(faults: Iterable[Fault]) -> dict[int, list[int]]:
-    """Return when the process of each planned client was killed."""
-    deaths: dict[int, list[int]] = defaultdict(list)
+def _deaths(faults: Iterable[Fault]) -> dict[int, list[tuple[int, int]]]:
+    """Return when the process of each planned client was killed, and gone, sorted.
+
+    It may go on for a moment in between, and get what it has no time to give back.
+    """
+    deaths: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for fault in sorted(faults, key=lambda fault: fault.begin):
         if fault.kind in FATAL and fault.client is not None:
-            deaths[lane(fault.client)].append(fault.begin)
+            gone = fault.begin if fault.end is None else fault.end
+            deaths[lane(fault.client)].append((fault.begin, gone))
     return deaths
 
 

@@ -106,7 +106,7 @@ def _happenings(history: History) -> list[tuple[int, Operation | Fault]]:
                 moments.append((operation.end, 0, operation))
         elif operation.name in _CLOSING or operation.name == "stop" or _breaks(operation):
             moments.append((operation.call, 1, operation))
-    moments += [(fault.begin, 1, fault) for fault in history.faults if fault.kind == "kill"]
+    moments += [(f.end or f.begin, 1, f) for f in history.faults if f.kind == "kill"]
     moments.sort(key=lambda moment: moment[:2])
     return [(moment, happening) for moment, _, happening in moments]
 

@@ -263,8 +263,10 @@ class Session:
         """Kill a worker whose clients do not return; with it go all its clients."""
         gone = {client for client, its in self._workers.items() if its is worker} - self.lost
         if worker.alive:
-            self._faults += [Fault("give up", client, time.monotonic_ns()) for client in gone]
+            begin = time.monotonic_ns()
             worker.kill()
+            end = time.monotonic_ns()
+            self._faults += [Fault("give up", client, begin, end) for client in gone]
         self.lost |= gone
 
     @contextlib.contextmanager
@@ -293,8 +295,8 @@ class Session:
             begin = time.monotonic_ns()
             if kind == "kill":
                 self.lost.add(client)
-                self._faults.append(Fault("kill", client, begin))
                 worker.kill()
+                self._faults.append(Fault("kill", client, begin, time.monotonic_ns()))
             elif kind == "pause":
                 paused[client] = begin
                 worker.pause()  # which may be late, and is none the shorter
