@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 RUN_LABEL = "coordination-conformance.run"
-"""The label that tells to which run a container or network belongs; see compose/."""
+"""The label that tells to which run a container belongs; see compose/."""
 
 Say = Callable[[str], None]
 """Tells the user what takes a while, or was decided for them."""
@@ -125,16 +125,13 @@ def engine_obstacle() -> str | None:
 
 
 def remove_run(run_id: str) -> None:
-    """Remove the containers and networks that a run left; without an engine there are none."""
+    """Remove the containers that a run left; without an engine there are none."""
     if shutil.which("docker") is None or engine_obstacle() is not None:
         return
     label = f"label={RUN_LABEL}={run_id}"
     containers = docker("ps", "--all", "--quiet", "--filter", label).split()
     if containers:
         docker("rm", "--force", "--volumes", *containers, seconds=60)
-    networks = docker("network", "ls", "--quiet", "--filter", label).split()
-    if networks:
-        docker("network", "rm", *networks, seconds=60)
 
 
 def compose_command(base_image: Callable[[], str], say: Say) -> str:
