@@ -43,6 +43,10 @@ def test_promptness_of_calls_on_a_broken_link(operation: Operation, objects: boo
     assert _objects(links.promptness(_history(operation))) is objects
 
 
+_TIMED_OUT_JOIN = timed("join_group", 21, error="OperationTimedOut")
+_JOINED_ALREADY = timed("join_group", 22, error="MemberAlreadyExist", fails=True)
+
+
 @pytest.mark.parametrize(
     ("operations", "objects"),
     [
@@ -52,6 +56,8 @@ def test_promptness_of_calls_on_a_broken_link(operation: Operation, objects: boo
         ([timed("acquire", 21, False, client=1)], True),
         ([timed("acquire", 21, False, client=1), timed("acquire", 22, True, client=1)], False),
         ([timed("join_group", 21, error="MemberAlreadyExist", fails=True)], True),
+        ([_TIMED_OUT_JOIN, _JOINED_ALREADY], False),
+        ([_TIMED_OUT_JOIN, timed("join_group", 22, error="GroupNotCreated", fails=True)], True),
         ([timed("leave_group", 21, error="MemberNotJoined", fails=True)], False),
     ],
 )

@@ -29,6 +29,7 @@ __all__ = [
     "answered",
     "groups",
     "insist",
+    "is_member",
     "lifetime",
     "locks",
     "overdue",
@@ -103,6 +104,14 @@ class Link:
 def answered(operation: Operation) -> bool:
     """Whether it is known what became of it."""
     return not operation.is_info
+
+
+def is_member(operation: Operation) -> bool:
+    """Whether a join was answered by saying that the member is in the group.
+
+    It is in already where an earlier join of unknown outcome took effect.
+    """
+    return operation.is_ok or operation.error == "MemberAlreadyExist"
 
 
 class Unsettled(Exception):
@@ -200,9 +209,18 @@ def recovery(history: History) -> Finding:
             return wrong("recovery", "long after all was well again, a call failed", operation)
         if operation.name == "acquire" and operation.value is False:
             return wrong("recovery", "long after all was well again, a lock is stuck", operation)
-        if operation.name == "join_group" and operation.is_fail:
+        if operation.name == "join_group" and operation.is_fail and not _is_in(operation, since):
             return wrong("recovery", "long after all was well again, nobody can join", operation)
     return judges.held("recovery")
+
+
+def _is_in(join: Operation, since: Iterable[Operation]) -> bool:
+    """Whether a refused join is due to one of unknown outcome, which took effect."""
+    return join.error == "MemberAlreadyExist" and any(
+        o.is_info
+        and (lane(o.client), o.name, o.target) == (lane(join.client), join.name, join.target)
+        for o in since
+    )
 
 
 def told(history: History, *, expires: bool = False) -> Finding:

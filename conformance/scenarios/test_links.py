@@ -12,7 +12,6 @@ import contextlib
 import pytest
 
 from conformance.characteristics import Feature
-from conformance.history import Operation
 from conformance.scenarios import judges, links
 from conformance.scenarios.links import TIMEOUT, Link, Unsettled, insist
 from conformance.trial import Inconclusive, Trial
@@ -246,12 +245,8 @@ def _take_stock(session: Session, patience: float) -> None:
     _try_both(session, patience)
     insist(session, _OBSERVER, _LOOK, patience)
     insist(session, _TRIED, Step("leave_group", GROUP), patience)
-    insist(session, _TRIED, _JOIN, patience, _is_ok)
+    insist(session, _TRIED, _JOIN, patience, links.is_member)
     insist(session, _OBSERVER, _LOOK, patience)
     insist(session, _TRIED, _BEAT, patience)
     insist(session, _TRIED, _RELEASE, patience)
     _take_turns(session, patience)
-
-
-def _is_ok(operation: Operation) -> bool:
-    return operation.is_ok

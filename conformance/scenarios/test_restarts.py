@@ -258,7 +258,7 @@ def _regain_group(survey: _Survey) -> None:
     """Have the holder join anew, and the observer hear of it by the watch that it has."""
     survey.insist(_OBSERVER, _CREATE)
     survey.insist(_OBSERVER, _LISTEN)
-    survey.insist(_HOLDER, _JOIN, _is_ok)
+    survey.insist(_HOLDER, _JOIN, links.is_member)
     survey.insist(_OBSERVER, _LISTEN, _tells_of_a_join)
     survey.insist(_OBSERVER, _LOOK)
 
@@ -279,10 +279,6 @@ def _take_turns(survey: _Survey) -> None:
     for client in (_WAITER, _HOLDER, _OBSERVER):
         survey.insist(client, take)
         survey.insist(client, _RELEASE)
-
-
-def _is_ok(operation: Operation) -> bool:
-    return operation.is_ok
 
 
 def _is_won(operation: Operation) -> bool:
