@@ -80,6 +80,7 @@ _LOST_PLACE = timed("leave_group", 23, error="MemberNotJoined", fails=True)
         ([_WARNING, _WELL, _LOST_LOCK], False),
         ([_WARNING, _WELL, _LOST_PLACE], False),
         ([_WARNING, _WELL, timed("heartbeat", 23, error="ToozConnectionError")], True),
+        ([_WELL, timed("heartbeat", 23, error="OperationTimedOut")], False),
         ([_WELL, timed("is_still_owner", 23, True), timed("is_still_owner", 24, False)], False),
         ([_LOST_LOCK], False),
     ],

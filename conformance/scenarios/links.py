@@ -228,7 +228,8 @@ def told(history: History, *, expires: bool = False) -> Finding:
 
     Once a heartbeat has succeeded after a fault, all is well or has been told. What the
     client then finds out, by asking for its lock and by leaving its group, it must have
-    been told of; and no heartbeat fails any more.
+    been told of; and no heartbeat tells of a loss any more. One that was not answered in
+    time tells of nothing.
 
     :param expires: whether what no heartbeat renewed, when it said that one is due, may be
         lost anew
@@ -241,7 +242,8 @@ def told(history: History, *, expires: bool = False) -> Finding:
         if well is None:
             continue
         for beat in beats:
-            if beat.is_info and beat.call > well.call and _is_fresh(beat, beats, expires):
+            tells = beat.is_info and beat.error != "OperationTimedOut"
+            if tells and beat.call > well.call and _is_fresh(beat, beats, expires):
                 return wrong("heartbeat", "a loss was told after all was well", beat)
         warned = any(beat.error == "ToozConnectionError" for beat in all_beats)
         for name in ("is_still_owner", "leave_group"):
