@@ -124,8 +124,8 @@ def insist(
     step: Step,
     seconds: float,
     content: Callable[[Operation], bool] = answered,
-) -> None:
-    """Have a client make a call until its result is one to be content with.
+) -> Operation | None:
+    """Have a client make a call until its result is one to be content with; return that.
 
     A call that the driver does without is not made.
 
@@ -133,7 +133,7 @@ def insist(
     :raises Unsettled: it never was
     """
     if step.name in session.lacks:
-        return
+        return None
     end = time.monotonic() + seconds
     again = msgspec.structs.replace(step, pause=_AGAIN_SECONDS)
     operation = session.call(client, step)
@@ -141,6 +141,7 @@ def insist(
         if client in session.lost or time.monotonic() > end:
             raise Unsettled
         operation = session.call(client, again)
+    return operation
 
 
 # -- judges -----------------------------------------------------------------------------

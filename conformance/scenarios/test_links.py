@@ -34,7 +34,7 @@ _TRIED, _OBSERVER = 0, 1
 """The client whose link breaks, and the one who goes straight to the server."""
 
 _OBJECT = {"object": 0}
-"""The lock object of the client, which it keeps after a call of unknown outcome."""
+"""The lock object of a client, which it keeps after a call of unknown outcome."""
 
 _ACQUIRE = Step("acquire", LOCK, {"blocking": False} | _OBJECT)
 _RELEASE = Step("release", LOCK, _OBJECT)
@@ -43,7 +43,6 @@ _BELIEVE = Step("acquired", LOCK, _OBJECT)
 _BEAT = Step("heartbeat")
 _JOIN = Step("join_group", GROUP, {"capabilities": "here"})
 
-_TRY = Step("acquire", LOCK, {"blocking": False})
 _LOOK = Step("get_members", GROUP)
 
 
@@ -188,18 +187,18 @@ def _try_both(session: Session, patience: float) -> None:
     """Have a client say whether it holds, another try, and the first say so again."""
     insist(session, _TRIED, _ASK, patience)
     insist(session, _TRIED, _BELIEVE, patience)
-    granted = session.call(_OBSERVER, _TRY).value
+    tried = insist(session, _OBSERVER, _ACQUIRE, patience)
     insist(session, _TRIED, _ASK, patience)
-    if granted is True:
-        session.call(_OBSERVER, Step("release", LOCK))
+    if tried is not None and tried.value is True:
+        insist(session, _OBSERVER, _RELEASE, patience)
 
 
 def _take_turns(session: Session, patience: float) -> None:
     """Have the observer, then the client, acquire the lock and release it."""
-    take = Step("acquire", LOCK, {"blocking": patience})
-    session.perform(Phase({_OBSERVER: [take, Step("release", LOCK)]}))
-    insist(session, _TRIED, Step("acquire", LOCK, take.arguments | _OBJECT), patience)
-    insist(session, _TRIED, _RELEASE, patience)
+    take = Step("acquire", LOCK, {"blocking": patience} | _OBJECT)
+    for client in (_OBSERVER, _TRIED):
+        insist(session, client, take, patience)
+        insist(session, client, _RELEASE, patience)
 
 
 # -- a connection that breaks -------------------------------------------------------------

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Any
 
-from conformance.coordination import Deadline, Lock, ToozConnectionError
+from conformance.coordination import Deadline, Lock, OperationTimedOut, ToozConnectionError
 from conformance.watching import Watches
 
 from .broken import meant_for
@@ -16,6 +17,9 @@ _AGAIN_SECONDS = 0.05
 
 _TRIES = 3
 """How often a request is made again for which there was no connection or no session."""
+
+_LATE = ("lock.acquire", "_join_group", "heartbeat")
+"""The requests whose answers may come late."""
 
 _SILENCE = "test_a_server_that_never_answers"
 _ACQUIRE = "test_a_lost_reply_to_an_acquire"
@@ -29,6 +33,21 @@ _RESTARTS = {_STOP: "restarts", _KILL: "restarts"}
 @meant_for({}, spares=(_SILENCE, _ACQUIRE, _RELEASE, _BREAK, *_RESTARTS))
 class Served(ServedDriver):
     """Is not broken: what the others add is their own."""
+
+
+@meant_for({}, spares=(_ACQUIRE, _RELEASE, _BREAK))
+class AnswersLate(ServedDriver):
+    """Hears of every second success of a kind too late: on a slow machine, not broken."""
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        result = super().ask(name, *arguments)
+        if name in _LATE and next(self._done[name]) % 2:
+            raise OperationTimedOut("no answer")
+        return result
+
+    def _start(self) -> None:
+        self._done = {name: itertools.count() for name in _LATE}
+        super()._start()
 
 
 @meant_for({_SILENCE: "links"})
