@@ -304,6 +304,16 @@ class Trial:
             self.falsify(finding, history, plan)
         return finding
 
+    def conclude(self, history: History, judge: Judge, plan: Plan) -> None:
+        """Judge the one history that decides.
+
+        :raises Falsified: it is not allowed
+        :raises Inconclusive: that cannot be told
+        """
+        finding = self.judge(history, judge, plan)
+        if finding.verdict is Verdict.INCONCLUSIVE:
+            raise Inconclusive(finding.reason)
+
     def require(self, holds: bool, rule: str, reason: str, history: History, plan: Plan) -> None:
         """Falsify unless ``holds``."""
         if not holds:

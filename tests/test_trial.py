@@ -160,3 +160,14 @@ def test_a_claim_counts_only_where_its_level_is_claimed(trial: Trial) -> None:
     assert threads.claims(Characteristics.LINEARIZABLE)
     assert not processes.claims(Characteristics.LINEARIZABLE)
     assert not processes.claims(None)
+
+
+def test_one_history_that_cannot_be_judged_is_inconclusive(trial: Trial) -> None:
+    plan = Plan({0: 0}, [Phase({0: [Step("acquired", LOCK)]})])
+    history = trial.run(plan)
+    trial.conclude(history, lambda history: HELD, plan)
+    doubt = Finding(Verdict.INCONCLUSIVE, "a rule", "not decided")
+    with pytest.raises(Inconclusive, match="not decided"):
+        trial.conclude(history, lambda history: doubt, plan)
+    with pytest.raises(Falsified, match="a reason"):
+        trial.conclude(history, lambda history: FALSE, plan)

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
+import msgspec
+
+from conformance.characteristics import Characteristics
 from conformance.checkers import check_groups, check_leadership, check_lock
 from conformance.history import NEVER, History, Operation
+from conformance.implementations import Driver
 from conformance.trial import Judge, Trial
 from conformance.verdict import Finding, Verdict
 
-__all__ = ["all_of", "elected", "elections", "groups", "held", "leadership", "locks", "starvation"]
+__all__ = [
+    "all_of",
+    "elected",
+    "elections",
+    "groups",
+    "held",
+    "leadership",
+    "locks",
+    "starvation",
+    "unless_expired",
+]
 
 _ENOUGH_GRANTS = 20
 """How many grants to others, during one refused wait, are starvation and not bad luck."""
+
+_EARLY = 0.5
+"""The part of a time-out after which what rests on it may be gone at the earliest: a server
+may keep whole seconds, less one, or a TTL of half of it."""
 
 
 def held(rule: str) -> Finding:
@@ -21,11 +40,46 @@ def held(rule: str) -> Finding:
 
 
 def all_of(*judging: Judge) -> Judge:
-    """Return a judge that asks several and gives the first objection."""
+    """Return a judge that asks several and gives the first objection, or the first doubt."""
 
     def judge(history: History) -> Finding:
         findings = [one(history) for one in judging]
-        return next((f for f in findings if f.verdict is not Verdict.HELD), findings[0])
+        for worse in (Verdict.FALSIFIED, Verdict.INCONCLUSIVE):
+            for finding in findings:
+                if finding.verdict is worse:
+                    return finding
+        return findings[0]
+
+    return judge
+
+
+def unless_expired(
+    driver: Driver,
+    timeout: float,
+    check: Callable[..., Finding],
+    *,
+    ttl: float | None = None,
+) -> Judge:
+    """Return a judge of what hearts keep alive, which a slow machine may stop for too long.
+
+    Where the driver does not claim that nothing expires, an objection that something expired
+    would explain is a doubt: no history tells of each beat of a heart.
+
+    :param timeout: the driver's time-out, in seconds
+    :param check: takes a history and, by the name of ``ttl``, what may expire after
+    :param ttl: what is taken for granted; None for nothing to expire
+    """
+    if Characteristics.NON_TIMEOUT_BASED in driver.claims:
+        return check
+
+    def judge(history: History) -> Finding:
+        finding = check(history, ttl=ttl)
+        if finding.verdict is not Verdict.FALSIFIED:
+            return finding
+        if check(history, ttl=_EARLY * timeout).verdict is Verdict.FALSIFIED:
+            return finding
+        reason = f"unless something expired on a machine too slow to keep it: {finding.reason}"
+        return msgspec.structs.replace(finding, verdict=Verdict.INCONCLUSIVE, reason=reason)
 
     return judge
 

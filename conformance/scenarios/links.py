@@ -157,12 +157,17 @@ def lifetime(trial: Trial) -> float | None:
 
 def locks(trial: Trial) -> Judge:
     """Return a judge of all locks, which may expire where the driver claims no more."""
-    return partial(judges.locks, ttl=lifetime(trial))
+    return _expiring(trial, judges.locks)
 
 
 def groups(trial: Trial) -> Judge:
     """Return a judge of all groups, out of which members may expire likewise."""
-    return partial(check_groups, ttl=lifetime(trial), budget=trial.profile.budget)
+    return _expiring(trial, partial(check_groups, budget=trial.profile.budget))
+
+
+def _expiring(trial: Trial, check: Callable[..., Finding]) -> Judge:
+    ttl = lifetime(trial)
+    return judges.unless_expired(trial.place.driver, ttl or TIMEOUT, check, ttl=ttl)
 
 
 def promptness(history: History) -> Finding:

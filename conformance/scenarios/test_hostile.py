@@ -150,7 +150,7 @@ def test_many_locks_are_all_different(trial: Trial) -> None:
         ],
     )
     history = trial.run(plan)
-    trial.judge(history, judges.locks, plan)
+    trial.conclude(history, judges.locks, plan)
 
 
 _MANY_HELD, _MANY_TRIED = 200, 500

@@ -121,7 +121,7 @@ def test_a_server_that_never_answers(trial: Trial) -> None:
 
         history = trial.steer(plan, steer)
         judge = judges.all_of(links.promptness, links.locks(trial), links.recovery)
-        trial.judge(history, judge, plan)
+        trial.conclude(history, judge, plan)
 
 
 # -- a lost reply -------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def _lose_replies(trial: Trial, before: list[Step], call: Step) -> None:
                     _compare(session, _patience(trial))
 
             history = trial.steer(plan, steer)
-            trial.judge(history, judges.all_of(links.locks(trial), links.recovery), plan)
+            trial.conclude(history, judges.all_of(links.locks(trial), links.recovery), plan)
 
 
 def _compare(session: Session, patience: float) -> None:
@@ -238,7 +238,7 @@ def test_a_connection_that_breaks(trial: Trial) -> None:
                 partial(links.told, expires=links.lifetime(trial) is not None),
                 links.recovery,
             )
-            trial.judge(history, judge, plan)
+            trial.conclude(history, judge, plan)
 
 
 def _take_stock(session: Session, patience: float) -> None:

@@ -185,7 +185,7 @@ def _restart(trial: Trial, spare: Spare, *, kill: bool) -> None:
             links.recovery,
             restarts.regained,
         )
-        trial.judge(history, judge, plan)
+        trial.conclude(history, judge, plan)
         if not restarts.noticed(history):
             raise Inconclusive("too little happened: no call failed for want of a server")
 

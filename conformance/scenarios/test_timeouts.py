@@ -184,7 +184,7 @@ def _compare_recoveries(trial: Trial, hold: list[Step], want: Any) -> None:
         )
         for _ in range(2):
             history = trial.run(plan)
-            trial.judge(history, judges.locks, plan)
+            trial.conclude(history, judges.locks, plan)
             recovery = _recovery(history)
             trial.require(
                 recovery is not None,

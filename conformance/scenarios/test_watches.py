@@ -121,8 +121,10 @@ def test_a_killed_member_is_reported_as_left(trial: Trial) -> None:
             options={"timeout": timeout},
         )
 
+    watched = judges.unless_expired(driver, timeout, check_watches)
+
     def judge(history: History) -> Finding:
-        finding = check_watches(history)
+        finding = watched(history)
         return finding if finding.verdict is not Verdict.HELD else _both_left(history)
 
     trial.explore(
