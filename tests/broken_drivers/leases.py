@@ -14,8 +14,8 @@ from conformance.drivers.session import Session
 from .broken import THREADS, meant_for
 
 _STAMP = struct.Struct("<d")
-_STAMP_AT = 8
-"""Where in a lock's object a stamp stands: behind the bell."""
+_STAMP_AT = 64
+"""Where in a lock's object a stamp stands: well behind the bell."""
 
 _LOCK_DELAY = 0.02
 """Seconds for which a lock is left alone after a release."""
