@@ -43,6 +43,7 @@ __all__ = [
     "Least",
     "NotExercised",
     "Place",
+    "Steering",
     "Trial",
     "level_characteristic",
 ]
@@ -51,6 +52,9 @@ T = TypeVar("T")
 
 Judge = Callable[[History], Finding]
 """Says what one history shows."""
+
+Steering = Callable[[Session, Plan], None]
+"""Carries out a plan in a session, and may do more, depending on what comes of it."""
 
 _SHRINK_SECONDS = 10.0
 """How long after the first falsified run began a smaller plan may be run: one in which a
@@ -147,15 +151,17 @@ class Trial:
     evidence: list[str] = field(default_factory=list)
     falsified: Finding | None = None
 
-    def run(self, plan: Plan) -> History:
+    def run(self, plan: Plan, steering: Steering | None = None) -> History:
         """Carry out a plan, count it, and return its history.
 
         Methods that the driver does without are not called.
 
+        :param steering: carries the plan out; phase by phase, and nothing more, when None
         :raises Falsified: stopping the coordinators failed
         """
         plan = plan.without(self.place.driver.lacks)
-        return self.steer(plan, lambda session: _perform_all(session, plan))
+        carry_out = steering or _perform_all
+        return self.steer(plan, lambda session: carry_out(session, plan))
 
     def steer(self, plan: Plan, steering: Callable[[Session], None]) -> History:
         """Run a plan whose phases ``steering`` has performed, doing more in between.
@@ -203,6 +209,7 @@ class Trial:
         *,
         least: Sequence[Least] = (),
         trials: int | None = None,
+        steering: Steering | None = None,
     ) -> list[History]:
         """Run many plans and judge every history.
 
@@ -210,6 +217,7 @@ class Trial:
         :param judge: says what one history shows
         :param least: what must have happened in all histories together
         :param trials: how many plans; as many as the profile says when None
+        :param steering: carries out each plan; phase by phase, and nothing more, when None
         :returns: the histories
         :raises Falsified: one history is not allowed
         :raises Inconclusive: a check ran out of budget, or too little happened
@@ -218,7 +226,7 @@ class Trial:
         undecided: list[Finding] = []
 
         def examine(plan: Plan) -> Finding:
-            history = self.run(plan)
+            history = self.run(plan, steering)
             histories.append(history)
             finding = self.judge(history, judge, plan)
             if finding.verdict is Verdict.INCONCLUSIVE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Set
 
 import pytest
@@ -12,9 +13,10 @@ from conformance.characteristics import Characteristics, Feature
 from conformance.checkers.exercise import contended_grants, succeeded
 from conformance.history import History, Operation, lane
 from conformance.scenarios import judges
-from conformance.trial import Judge, Least, Trial
+from conformance.trial import Judge, Least, Steering, Trial
 from conformance.verdict import Finding, Verdict
 from conformance.workload.plan import Phase, Plan, PlannedFault, Step, long_after
+from conformance.workload.runner import Session
 from conformance.workload.strategies import (
     GROUPS,
     LOCKS,
@@ -35,6 +37,12 @@ _BUSY = 50
 
 _TIMEOUT = 2.0
 """The driver's time-out, in seconds: long for one exchange with a server, short to outwait."""
+
+_SLOW = 5.0
+"""Seconds for which survivors look again: a busy machine takes less, a time-out longer."""
+
+_AGAIN_SECONDS = 0.02
+"""How long they idle in between."""
 
 
 def _trials(trial: Trial) -> int:
@@ -72,7 +80,32 @@ def _locks(trial: Trial) -> Judge:
 
 
 def _recovered(trial: Trial, judge: Judge) -> Judge:
-    """Return a judge that also wants the survivors' last calls to have succeeded.
+    """Return a judge that also wants the survivors' last calls to have succeeded."""
+    return judges.all_of(judge, _last_calls(trial))
+
+
+def _patiently(trial: Trial) -> Steering:
+    """Return what carries out a plan, and its last phase again until all is well.
+
+    A server learns of a death a moment later, and on a busy machine a call may time out.
+    """
+    last_calls = _last_calls(trial)
+
+    def carry_out(session: Session, plan: Plan) -> None:
+        *before, last = plan.phases
+        for phase in before:
+            session.perform(phase)
+        end = time.monotonic() + _SLOW
+        session.perform(last)
+        while last_calls(session.history()).verdict is not Verdict.HELD and time.monotonic() < end:
+            time.sleep(_AGAIN_SECONDS)
+            session.perform(last)
+
+    return carry_out
+
+
+def _last_calls(trial: Trial) -> Judge:
+    """Return a judge of the survivors' last calls.
 
     Locks are free by then, and where nothing rests on time-outs, so is all that the dead had.
     """
@@ -91,7 +124,7 @@ def _recovered(trial: Trial, judge: Judge) -> Judge:
                 return _broken("what a dead client had is not free", operation)
         return judges.held("recovery")
 
-    return judges.all_of(judge, last_calls)
+    return last_calls
 
 
 def _has_dead(operation: Operation, killed: Set[int | None]) -> bool:
@@ -139,6 +172,7 @@ def test_a_killed_contender_harms_no_lock(trial: Trial) -> None:
             Least("contended grants", _trials(trial), contended_grants),
         ],
         trials=_trials(trial),
+        steering=_patiently(trial),
     )
 
 
@@ -171,6 +205,7 @@ def test_a_killed_waiter_is_not_waited_for(trial: Trial) -> None:
         _recovered(trial, _locks(trial)),
         least=[Least("kills", 3, _kills)],
         trials=_trials(trial),
+        steering=_patiently(trial),
     )
 
 
@@ -208,6 +243,7 @@ def test_a_killed_member_tears_no_group(trial: Trial) -> None:
             Least("successful operations", 10 * _trials(trial), succeeded),
         ],
         trials=_trials(trial),
+        steering=_patiently(trial),
     )
 
 
@@ -238,4 +274,5 @@ def test_a_killed_candidate_harms_no_election(trial: Trial) -> None:
         _recovered(trial, judges.leadership),
         least=[Least("kills", _trials(trial), _kills)],
         trials=_trials(trial),
+        steering=_patiently(trial),
     )

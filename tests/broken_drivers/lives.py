@@ -25,6 +25,9 @@ _CUT_OFF = "test_stopping_without_the_server_leaves_nothing"
 _WRITING = 0.001
 """Seconds that a slow disc takes to write."""
 
+_MOMENT = 0.4
+"""Seconds after which a busy server notices that a client is gone."""
+
 _LONG = 10.0
 """Seconds after which a step of this host is not under way any more."""
 
@@ -51,6 +54,32 @@ class KeepsTheDead(FileDriver):
 
     def _start(self) -> None:
         self._session = _CredulousSession(self._medium(), self._timeout)
+
+
+class _SlowSession(Session):
+    """A session that notices the death of another a moment later."""
+
+    def _is_alive(self, session: str) -> bool:
+        noticed = vars(self).setdefault("_noticed", {})
+        if super()._is_alive(session):
+            return True
+        return time.monotonic() < noticed.setdefault(session, time.monotonic() + _MOMENT)
+
+
+@meant_for(
+    {},
+    level="processes",
+    spares=(
+        "test_a_killed_member_tears_no_group",
+        "test_a_killed_candidate_harms_no_election",
+        "test_a_killed_member_is_reported_as_left",
+    ),
+)
+class NoticesLate(FileDriver):
+    """Frees what a killed client had a moment later, as servers do: slow, not broken."""
+
+    def _start(self) -> None:
+        self._session = _SlowSession(self._medium(), self._timeout)
 
 
 @meant_for({"test_a_killed_waiter_is_not_waited_for": "crashes"}, level="processes")
