@@ -305,9 +305,11 @@ class Trial:
 
     def judge(self, history: History, judge: Judge, plan: Plan) -> Finding:
         """Judge a history; keep the evidence and raise when it is not allowed."""
-        finding = check_conduct(history)
-        if finding.verdict is Verdict.HELD:
-            finding = judge(history)
+        finding = check_conduct(history, timeout=plan.options.get("timeout"))
+        if finding.verdict is not Verdict.FALSIFIED:
+            judged = judge(history)
+            if finding.verdict is Verdict.HELD or judged.verdict is not Verdict.HELD:
+                finding = judged
         if finding.verdict is Verdict.FALSIFIED:
             self.falsify(finding, history, plan)
         return finding

@@ -19,6 +19,7 @@ from conformance.verdict import Finding, Verdict
 from conformance.workload.crew import Crew
 from conformance.workload.plan import Phase, Plan, Step
 from conformance.workload.strategies import exclusive_cycles, plans
+from tests.histories import timed
 
 LOCK = b"lock-a"
 HELD = Finding(Verdict.HELD, "a rule")
@@ -171,3 +172,11 @@ def test_one_history_that_cannot_be_judged_is_inconclusive(trial: Trial) -> None
         trial.conclude(history, lambda history: doubt, plan)
     with pytest.raises(Falsified, match="a reason"):
         trial.conclude(history, lambda history: FALSE, plan)
+
+
+def test_a_call_that_timed_out_as_it_was_told_to_leaves_a_held_history_open(trial: Trial) -> None:
+    plan = Plan({0: 0}, [], options={"timeout": 0.5})
+    late = History.of([timed("acquire", 1, error="OperationTimedOut", took=0.6)])
+    assert trial.judge(late, lambda history: HELD, plan).verdict is Verdict.INCONCLUSIVE
+    with pytest.raises(Falsified, match="a reason"):
+        trial.judge(late, lambda history: FALSE, plan)

@@ -9,19 +9,37 @@ from conformance.verdict import Finding, Verdict
 __all__ = ["check_conduct"]
 
 
-def check_conduct(history: History) -> Finding:
+def check_conduct(history: History, *, timeout: float | None = None) -> Finding:
     """Falsified by a foreign exception, a call that never returned, or one that failed.
 
     Clients whose process a fault hit are excused from returning, and once anything was hit,
-    links too, calls may time out.
+    links too, calls may time out. A driver that was told to wait no longer than ``timeout``
+    may say after it that nothing came, where the machine was slow: then nothing is known.
+
+    :param timeout: the driver's time-out in seconds, where the plan gave it one
+    :returns: HELD, FALSIFIED with a witness, or INCONCLUSIVE
     """
     faults = [fault for fault in history.faults if fault.kind != "give up"]
     hit = {fault.client for fault in faults if fault.kind not in SEVERING}
+    late: Operation | None = None
     for operation in history.operations:
         reason = _misconduct(operation, excused=bool(faults))
-        if reason is not None and not (operation.end is None and lane(operation.client) in hit):
+        if reason is None or (operation.end is None and lane(operation.client) in hit):
+            continue
+        if not _as_told(operation, timeout):
             return Finding(Verdict.FALSIFIED, "conduct", f"{reason}: {operation}", [operation])
+        late = late or operation
+    if late is not None:
+        reason = f"a call had no answer within {timeout:g} s, as is told after that: {late}"
+        return Finding(Verdict.INCONCLUSIVE, "conduct", reason, [late])
     return Finding(Verdict.HELD, "conduct")
+
+
+def _as_told(operation: Operation, timeout: float | None) -> bool:
+    """Whether a call gave up no sooner than after the time-out that the driver was given."""
+    if operation.error != "OperationTimedOut" or operation.end is None or timeout is None:
+        return False
+    return operation.end - operation.call >= timeout * 1e9
 
 
 def _misconduct(operation: Operation, excused: bool) -> str | None:
