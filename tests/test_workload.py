@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -86,6 +88,16 @@ def test_who_goes_on_is_not_given_up(crew: Crew, target: Target, tmp_path: Path)
     plan = Plan({0: 0}, [Phase({0: steps})], patience=1.5)
     history = run(crew, target, plan, tmp_path)
     assert [operation.is_ok for operation in history.operations] == [True] * 5
+    assert history.faults == []
+
+
+def test_setting_the_clock_gives_nobody_up(
+    crew: Crew, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", partial(sum, (time.time(), 3600.0)))
+    plan = Plan({0: 0}, [Phase({0: [Step("idle", b"", {"seconds": 0.5})] * 3})], patience=0.8)
+    history = run(crew, target, plan, tmp_path)
+    assert [operation.is_ok for operation in history.operations] == [True] * 3
     assert history.faults == []
 
 

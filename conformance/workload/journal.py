@@ -19,7 +19,7 @@ import msgspec
 from conformance.history import Operation, Outcome
 from conformance.workload.plan import Step
 
-__all__ = ["Journal", "read_journal"]
+__all__ = ["Journal", "last_heard", "read_journal"]
 
 _LENGTH = struct.Struct("<I")
 
@@ -83,6 +83,18 @@ def read_journal(path: Path) -> list[Operation]:
     if intent is not None:
         operations.append(_unfinished(intent))
     return operations
+
+
+def last_heard(path: Path) -> int:
+    """Return when the client of a journal last called or returned; 0 when it never did.
+
+    In nanoseconds of the clock of histories: a file's own times are the wall clock's, which
+    may be set.
+    """
+    last = 0
+    for record in _records(path):
+        last = record.call if isinstance(record, _Intent) else record.end
+    return last
 
 
 def _records(path: Path) -> Iterator[_Intent | _Result]:

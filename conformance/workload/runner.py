@@ -18,7 +18,7 @@ import msgspec
 from conformance.coordination import without_password
 from conformance.history import Fault, History, Operation
 from conformance.workload.crew import Crew, Worker, WorkerFailed
-from conformance.workload.journal import read_journal
+from conformance.workload.journal import last_heard, read_journal
 from conformance.workload.plan import Phase, Plan, Step
 from conformance.workload.worker import Close, Open, Perform
 
@@ -255,9 +255,8 @@ class Session:
 
     def _patience_left(self, clients: Set[int]) -> float:
         """Return the seconds for which to wait on for whom has been silent longest."""
-        journals = [self._directory / f"{client}.journal" for client in clients]
-        heard = min((journal.stat().st_mtime for journal in journals), default=0.0)
-        return self._plan.patience - (time.time() - heard)
+        heard = min(last_heard(self._directory / f"{client}.journal") for client in clients)
+        return self._plan.patience - (time.monotonic_ns() - heard) / 1e9
 
     def _give_up(self, worker: Worker) -> None:
         """Kill a worker whose clients do not return; with it go all its clients."""
