@@ -13,10 +13,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+import conformance.workload.performer
+from conformance.coordination import get_coordinator
 from conformance.history import Fault, Outcome
 from conformance.workload.crew import Crew
 from conformance.workload.journal import Journal, read_journal
 from conformance.workload.nursery import Nursery, NurseryFailed
+from conformance.workload.performer import Party, Performer
 from conformance.workload.plan import Phase, Plan, PlannedFault, Step, describe
 from conformance.workload.runner import Session, StartFailed, StopFailed, Target, run
 
@@ -99,6 +102,23 @@ def test_setting_the_clock_gives_nobody_up(
     history = run(crew, target, plan, tmp_path)
     assert [operation.is_ok for operation in history.operations] == [True] * 3
     assert history.faults == []
+
+
+def test_watchers_look_at_everything_on_a_slow_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path / "0.journal")
+    coordinator = get_coordinator(f"file://{tmp_path}/file", b"m0")
+    coordinator.start()
+    performer = Performer(0, b"m0", Party(coordinator, b"", False), journal)
+    for name in ("create_group", "watch", "join_group"):
+        performer.perform(Step(name, GROUP))
+    with monkeypatch.context() as slow:
+        slow.setattr(conformance.workload.performer, "PATIENCE", 0.0)
+        performer.perform(Step("run_watchers"))
+    coordinator.stop()
+    journal.close()
+    assert read_journal(tmp_path / "0.journal")[-1].value == [["join", GROUP, b"m0"]]
 
 
 def test_names_are_the_plans_and_not_the_backends(

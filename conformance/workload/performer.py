@@ -266,7 +266,8 @@ def _unwatch(performer: Performer, step: Step) -> None:
 
 
 def _run_watchers(performer: Performer, step: Step) -> object:
-    performer.coordinator.run_watchers(PATIENCE)
+    """Look at all that is watched, however long that takes: after a time-out some is left out."""
+    performer.coordinator.run_watchers()
     return performer.events("join", "leave", "elected")
 
 
