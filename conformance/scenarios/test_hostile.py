@@ -299,8 +299,17 @@ def _read_is_written(history: History) -> Finding:
 
 
 def _differ(read: object, written: object) -> bool:
-    """Whether two values differ, in type too: 1 is not True, nor 1.0."""
-    return repr(read) != repr(written)
+    """Whether two values differ, in type too: 1 is not True, nor 1.0.
+
+    The keys of a dict have no order; some servers sort them.
+    """
+    if type(read) is not type(written):
+        return True
+    if isinstance(read, dict) and isinstance(written, dict):
+        return read.keys() != written.keys() or any(_differ(read[k], written[k]) for k in read)
+    if isinstance(read, list) and isinstance(written, list):
+        return len(read) != len(written) or any(map(_differ, read, written))
+    return read != written
 
 
 def _short(value: object) -> str:
