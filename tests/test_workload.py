@@ -11,6 +11,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 import conformance.workload.performer
@@ -298,6 +299,25 @@ def test_a_stop_that_fails_is_told_with_its_history(crew: Crew, tmp_path: Path) 
     with pytest.raises(StopFailed, match="not today") as failed:
         run(crew, broken, plan, tmp_path)
     assert len(failed.value.history) == 1
+
+
+def test_a_trial_that_fails_leaves_the_next_one_alone(
+    crew: Crew, target: Target, tmp_path: Path
+) -> None:
+    broken = Target(
+        "tests.broken_at_stop:coordinator",
+        f"file://{tmp_path}/file",
+        "processes",
+        [str(Path(__file__).parent.parent)],
+    )
+    steps = [Step("acquire", LOCK, {"blocking": False})]
+    plan = Plan({0: 0, 1: 1, 2: 2}, [Phase({0: steps})])
+    with pytest.raises(StopFailed, match="not today"):
+        run(crew, broken, plan, tmp_path)
+    for _ in range(2):
+        with pytest.raises(StartFailed):
+            run(crew, target, msgspec.structs.replace(plan, urls={1: "nowhere://"}), tmp_path)
+    assert [operation.value for operation in run(crew, target, plan, tmp_path).operations] == [True]
 
 
 def test_a_torn_journal_is_read_up_to_the_tear(tmp_path: Path) -> None:

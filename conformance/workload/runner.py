@@ -9,7 +9,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from types import TracebackType
 
@@ -101,6 +101,7 @@ class Session:
         try:
             self._open()
         except BaseException:
+            self._forsake()
             self._bury()
             raise
         return self
@@ -115,8 +116,7 @@ class Session:
             if kind is None or issubclass(kind, Exception):
                 self._close()
             else:  # Ctrl-C: clients may be anywhere, and nobody waits for them
-                for worker in self._distinct():
-                    worker.alive = False
+                self._forsake()
         finally:
             self._bury()
 
@@ -195,10 +195,9 @@ class Session:
                     directory=str(self._directory),
                 )
             )
-        for worker in workers:
-            reason = self._done(worker, "open", time.monotonic() + _OPEN_SECONDS)
-            if reason is not None:
-                raise StartFailed(reason)
+        reasons = self._all_done(workers, "open", _OPEN_SECONDS)
+        if reasons:
+            raise StartFailed(reasons[0])
 
     def _close(self) -> None:
         for worker in self._distinct():  # busy, if what came during a phase broke it off
@@ -207,10 +206,14 @@ class Session:
         alive = [worker for worker in self._distinct() if worker.alive]
         for worker in alive:
             worker.ask(Close())
-        for worker in alive:
-            reason = self._done(worker, "close", time.monotonic() + _CLOSE_SECONDS)
-            if reason is not None:
-                raise StopFailed(reason, self.history())
+        reasons = self._all_done(alive, "close", _CLOSE_SECONDS)
+        if reasons:
+            raise StopFailed(reasons[0], self.history())
+
+    def _forsake(self) -> None:
+        """Let no other trial have the workers: they have begun this one and will not end it."""
+        for worker in self._distinct():
+            worker.alive = False
 
     def _bury(self) -> None:
         self._crew.give_back(self._distinct())
@@ -219,6 +222,16 @@ class Session:
 
     def _distinct(self) -> Sequence[Worker]:
         return list(dict.fromkeys(self._workers.values()))
+
+    def _all_done(self, workers: Iterable[Worker], request: str, seconds: float) -> list[str]:
+        """Wait until all workers have opened or closed; return what went wrong.
+
+        Nobody is left with a reply that the next trial would take for one to itself.
+
+        :param seconds: for which each is waited for, once those before it are done
+        """
+        done = [self._done(worker, request, time.monotonic() + seconds) for worker in workers]
+        return [reason for reason in done if reason is not None]
 
     def _done(self, worker: Worker, request: str, until: float) -> str | None:
         """Wait until a worker has opened or closed; return what went wrong, if anything."""
