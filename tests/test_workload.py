@@ -301,6 +301,13 @@ def test_a_stop_that_fails_is_told_with_its_history(crew: Crew, tmp_path: Path) 
     assert len(failed.value.history) == 1
 
 
+def test_a_warning_of_somebody_elses_driver_is_no_failure(crew: Crew, tmp_path: Path) -> None:
+    url, path = f"file://{tmp_path}/file", [str(Path(__file__).parent.parent)]
+    outdated = Target("tests.outdated:coordinator", url, "threads", path)
+    plan = Plan({0: 0}, [Phase({0: [Step("heartbeat")]})])
+    assert [beat.is_ok for beat in run(crew, outdated, plan, tmp_path).operations] == [True]
+
+
 def test_a_trial_that_fails_leaves_the_next_one_alone(
     crew: Crew, target: Target, tmp_path: Path
 ) -> None:

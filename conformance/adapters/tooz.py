@@ -94,7 +94,7 @@ second may be gone at once."""
 
 _OUTDATED = "PostgreSQL driver is deprecated|'passwd' is deprecated|single argument is deprecated"
 """What tooz says of its PostgresDriver, and PyMySQL of how MySQLDriver calls
-it: warnings, which the suite makes errors of, but no wrong answers."""
+it: warnings, which tests make errors of, but no wrong answers."""
 
 _NO_TRIES = (
     "tooz's driver for ipc:// cannot try a lock, nor wait for one with a time-out, with this build "
