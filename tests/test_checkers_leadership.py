@@ -106,6 +106,14 @@ def test_a_term_expires_no_earlier_than_its_time_out() -> None:
     assert verdict(led, beat, ok(2, "campaign", 90, 101, True), ttl=TTL) is Verdict.FALSIFIED
 
 
+def test_a_term_that_is_confirmed_is_not_renewed() -> None:
+    confirmed = [ok(1, "campaign", 0, 10, True), ok(1, "campaign", 60, 70, True)]
+    assert verdict(*confirmed, ok(2, "campaign", 90, 101, True), ttl=TTL) is Verdict.HELD
+    assert verdict(*confirmed, ok(2, "campaign", 80, 99, True), ttl=TTL) is Verdict.FALSIFIED
+    down = ok(1, "stand_down", 110, 120, True)
+    assert verdict(*confirmed, ok(2, "campaign", 80, 105, True), down, ttl=TTL) is Verdict.FALSIFIED
+
+
 def test_a_leader_that_campaigns_may_expire_meanwhile() -> None:
     campaigns = [ok(1, "campaign", 0, 10, True), ok(1, "campaign", 95, 120, False)]
     assert verdict(*campaigns, ttl=TTL) is Verdict.HELD

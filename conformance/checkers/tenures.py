@@ -102,6 +102,8 @@ def tenures_of(
                 current.proof = operation
                 continue
             if current is not None:  # confirmed, or lost and won again: nobody can tell
+                if lasting:  # what is confirmed is not renewed
+                    earliest = min(earliest, current.kept)
                 current.kept = min(current.kept, operation.call)
                 current.ended = end_of(operation)
             current = Tenure(operation, operation.call, end_of(operation), earliest)
