@@ -121,8 +121,8 @@ class RedisLock(Lock):
                 return
 
     def _release(self) -> bool:
-        claim = self._let_go()
-        if claim is None:
+        claim, self._claim = self._claim, None
+        if claim is None or not self._let_go(claim):
             return False
         try:
             return self._session.give_back(claim)
@@ -140,7 +140,7 @@ class RedisLock(Lock):
             return False
         if self._session.command("GET", self._keys[0]) == claim.token.encode():
             return True
-        self._let_go()
+        self._let_go(claim)
         return False
 
     def _heartbeat(self) -> bool:
@@ -150,7 +150,7 @@ class RedisLock(Lock):
         ((kept,), _, _) = self._session.keep([claim])
         if kept:
             return True
-        self._let_go()
+        self._let_go(claim)
         return False
 
     def _break(self) -> bool:
@@ -160,9 +160,6 @@ class RedisLock(Lock):
     def _drop(self) -> None:
         self._claim = None
 
-    def _let_go(self) -> Claim | None:
-        """Count ourselves as a holder no more; return what was held."""
-        claim, self._claim = self._claim, None
-        if claim is not None:
-            self._session.holds.pop(claim.token, None)
-        return claim
+    def _let_go(self, claim: Claim) -> bool:
+        """Count a claim as a hold no more, and no other; say whether it was one."""
+        return self._session.holds.pop(claim.token, None) is not None
