@@ -84,8 +84,11 @@ class RedisLock(Lock):
                 woken.clear()
                 last, listening = deadline.expired, wakes.ready
                 left = self._ask(claim, wait=listening and not last)
-                if left is None:
+                if left is None and claim.lease.valid:
                     return True
+                if left is None:  # the answer came too late to rely on it
+                    self._session.give_back(claim)
+                    left = 0.0
                 if last:
                     return False
                 if listening:

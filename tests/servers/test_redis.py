@@ -341,6 +341,24 @@ def test_what_was_not_renewed_is_lost_and_known_to_be(place: Place) -> None:
     assert lock.acquire(False)
 
 
+def test_an_answer_that_came_too_late_grants_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = place.coordinator(lock_timeout=0.2), place.coordinator(b"other")
+    lock, session = one.get_lock(LOCK), one._session
+    run = session.run
+
+    def late(*arguments: Any) -> Any:
+        answer = run(*arguments)
+        time.sleep(0.4)
+        return answer
+
+    monkeypatch.setattr(session, "run", late)
+    assert not lock.acquire(blocking=False)
+    monkeypatch.setattr(session, "run", run)
+    assert other.get_lock(LOCK).acquire(blocking=False)
+
+
 @pytest.mark.parametrize(
     ("asking", "exchange"), [("is_still_owner", "command"), ("heartbeat", "run")]
 )
