@@ -213,13 +213,23 @@ class Session:
         try:
             yield connection
         except BaseException:
-            self._discard(connection, number)
+            self.discard(connection, number)
             raise
         with self._pool_mutex:
             if connection in self._open and len(self._idle) < _KEPT_WAITERS:
                 self._idle.append(connection)
                 return
         self._drop(connection)
+
+    def discard(self, connection: Connection, number: int) -> None:
+        """Close a connection over which a lock may be waited for still."""
+        try:
+            if connection.alive and connection.pending:
+                self.run(sql.TERMINATE, pid=connection.pid, number=number)
+        except (psycopg2.Error, ToozError) as error:
+            _log.debug("a wait for a lock ends when the server looks for its client: %s", error)
+        finally:
+            self._drop(connection)
 
     # -- connections --------------------------------------------------------------------
 
@@ -328,16 +338,6 @@ class Session:
                 return connection
             self._drop(connection)
         return self._connect(self._deadline(), limit=0)
-
-    def _discard(self, connection: Connection, number: int) -> None:
-        """Close a connection over which a lock may be waited for still."""
-        try:
-            if connection.alive and connection.pending:
-                self.run(sql.TERMINATE, pid=connection.pid, number=number)
-        except (psycopg2.Error, ToozError) as error:
-            _log.debug("a wait for a lock ends when the server looks for its client: %s", error)
-        finally:
-            self._drop(connection)
 
     def _drop(self, connection: Connection) -> None:
         with self._pool_mutex:

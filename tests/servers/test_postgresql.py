@@ -24,6 +24,8 @@ from conformance.coordination import (
     ToozError,
     get_coordinator,
 )
+from conformance.drivers import _postgresql_schema as sql
+from conformance.drivers._postgresql_connection import Connection
 from conformance.faults.proxy import Proxy
 
 BACKEND = "postgresql"
@@ -305,6 +307,43 @@ def test_a_killed_waiters_connection_is_replaced(
 
 
 # -- many locks --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [OperationTimedOut, psycopg2.OperationalError, KeyboardInterrupt])
+def test_a_waiter_whose_connection_fails_once_the_lock_is_its_own_leaves_none_stuck(
+    make: Make, monkeypatch: pytest.MonkeyPatch, fault: type[BaseException]
+) -> None:
+    holder, waiter = make(b"holder"), make(b"waiter")
+    held, waited = holder.get_lock(b"lock"), waiter.get_lock(b"lock")
+    assert held.acquire()
+    run, failed = Connection.run, threading.Event()
+
+    def failing(self: Connection, statement: str, *arguments: Any, **options: Any) -> list[Any]:
+        if statement == sql.TURN_OVER and not failed.is_set():
+            failed.set()
+            raise fault
+        return run(self, statement, *arguments, **options)
+
+    monkeypatch.setattr(Connection, "run", failing)
+    got: list[bool] = []
+
+    def wait() -> None:
+        try:
+            got.append(waited.acquire(5.0))
+        except BaseException:
+            got.append(False)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.2)
+    assert held.release()
+    thread.join()
+    assert failed.is_set()
+    assert waited.acquired == got[0] == (fault is not KeyboardInterrupt)
+    if got[0]:
+        assert waited.is_still_owner()
+        assert waited.release()
+    assert held.acquire(5.0)
 
 
 def test_hundreds_of_locks_need_few_connections(
