@@ -91,8 +91,9 @@ class PostgresLock(Lock):
             return False
         if self._session.confirm(self._key, hold):
             return True
-        if self._hold is hold:
-            self._release()
+        with self._guard:  # a thread that releases this hold may take another
+            if self._hold is hold:
+                self._release()
         return False
 
     def _break(self) -> bool:

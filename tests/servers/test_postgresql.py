@@ -346,6 +346,35 @@ def test_a_waiter_whose_connection_fails_once_the_lock_is_its_own_leaves_none_st
     assert held.acquire(5.0)
 
 
+def test_a_question_about_a_broken_hold_gives_back_no_later_one(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator: Any = make()
+    lock = coordinator.get_lock(b"lock")
+    assert lock.acquire()
+    assert make(b"other").get_lock(b"lock").break_()
+    release = lock._release
+    threads: list[threading.Thread] = []
+
+    def take_anew() -> None:
+        lock.release()
+        assert lock.acquire(5.0)
+
+    def slow() -> bool:
+        monkeypatch.setattr(lock, "_release", release)
+        threads.append(threading.Thread(target=take_anew))
+        threads[0].start()
+        threads[0].join(0.5)
+        given_back: bool = release()
+        return given_back
+
+    monkeypatch.setattr(lock, "_release", slow)
+    assert not lock.is_still_owner()
+    threads[0].join()
+    assert lock.acquired
+    assert lock.is_still_owner()
+
+
 def test_hundreds_of_locks_need_few_connections(
     make: Make, admin: Callable[..., list[Any]]
 ) -> None:
