@@ -375,6 +375,36 @@ def test_a_question_about_a_broken_hold_gives_back_no_later_one(
     assert lock.is_still_owner()
 
 
+def test_an_exchange_that_is_interrupted_leaves_the_connection_good(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator: Any = make()
+    main = coordinator._session._main
+
+    class Interrupted:
+        def __init__(self, cursor: Any) -> None:
+            self.cursor = cursor
+
+        def execute(self, *arguments: Any) -> None:
+            self.cursor.execute(*arguments)
+            raise KeyboardInterrupt
+
+    class Raw:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(raw, name)
+
+        def cursor(self) -> Interrupted:
+            return Interrupted(raw.cursor())
+
+    raw = main._raw
+    lock = coordinator.get_lock(b"lock")
+    monkeypatch.setattr(main, "_raw", Raw())
+    with pytest.raises(KeyboardInterrupt):
+        lock.acquire(blocking=False)
+    monkeypatch.setattr(main, "_raw", raw)
+    assert lock.acquire(blocking=False)
+
+
 def test_hundreds_of_locks_need_few_connections(
     make: Make, admin: Callable[..., list[Any]]
 ) -> None:
