@@ -254,10 +254,12 @@ def test_a_waiter_is_served_when_the_holder_dies(
 ) -> None:
     one, other = make(), make()
     assert one.get_lock(b"l").acquire()
-    threading.Timer(0.2, kill, (admin, one)).start()
+    killing = threading.Timer(0.2, kill, (admin, one))
+    killing.start()
     began = time.monotonic()
     assert other.get_lock(b"l").acquire(blocking=10)
     assert time.monotonic() - began < 2
+    killing.join()
 
 
 def test_waiters_go_on_when_a_lock_is_broken(make: Make) -> None:
