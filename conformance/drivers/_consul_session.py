@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -24,7 +24,7 @@ import msgspec
 import requests
 
 from conformance.drivers._consul_client import Client, Operation, Refused, duration
-from conformance.drivers.remote import Lease
+from conformance.drivers.remote import Lease, turn
 from conformance.errors import ToozConnectionError, ToozError
 
 __all__ = ["Session", "Sessions"]
@@ -89,6 +89,7 @@ class Sessions:
         self._timeout = timeout
         self._on_loss = on_loss
         self._mutex = threading.RLock()
+        self._settling = threading.RLock()
         self._closed = False
         self._session: Session | None = None
         self._debts: dict[str, tuple[Session, float]] = {}
@@ -191,12 +192,22 @@ class Sessions:
         for key, (session, since) in list(self._debts.items()):
             if not key.startswith(prefix):
                 continue
-            began = time.monotonic()
-            with suppress(Refused):  # it is not there, or another's
-                self.client.change(session.having(key), Operation("delete", key))
-            # A request that was given up may come late: until then the key may appear.
-            if session.over or began - since > self._timeout:
-                self.forgive(key)
+            with self.settling():
+                if key not in self._debts:
+                    continue
+                began = time.monotonic()
+                with suppress(Refused):  # it is not there, or another's
+                    self.client.change(session.having(key), Operation("delete", key))
+                # A request that was given up may come late: until then the key may appear.
+                if session.over or began - since > self._timeout:
+                    self.forgive(key)
+
+    def settling(self) -> AbstractContextManager[None]:
+        """Return the context in which keys are taken or found that may be owed.
+
+        No other thread removes them there, so that one that is forgiven stays.
+        """
+        return turn(self._settling, self._timeout, "Consul")
 
     def forgive(self, key: str) -> None:
         """Let a key stay, for what is there now is known."""

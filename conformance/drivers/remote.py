@@ -10,14 +10,14 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any
 from urllib.parse import SplitResult, unquote
 
 import msgspec
 
 from conformance.coordinator import Coordinator, DriverOptions
-from conformance.errors import ToozConnectionError
+from conformance.errors import OperationTimedOut, ToozConnectionError
 
 __all__ = [
     "Lease",
@@ -27,6 +27,7 @@ __all__ = [
     "address",
     "credentials",
     "digest",
+    "turn",
 ]
 
 _ONE_DAY = 86_400.0
@@ -159,6 +160,25 @@ def credentials(url: SplitResult) -> tuple[str | None, str | None]:
 def digest(name: bytes) -> str:
     """Return 64 hexadecimal digits that stand for a name: those of its SHA-256."""
     return hashlib.sha256(name).hexdigest()
+
+
+@contextlib.contextmanager
+def turn(mutex: Any, seconds: float, server: str) -> Iterator[None]:
+    """Have a mutex while the server is asked something; others wait no longer than so.
+
+    :param mutex: a lock of ``threading``
+    :param seconds: the time-out of an exchange
+    :raises OperationTimedOut: another thread has been asking for that long
+    """
+    if not mutex.acquire(timeout=seconds):
+        raise OperationTimedOut(
+            f"{server} did not answer another thread within {seconds:g} seconds, so nothing was "
+            "asked"
+        )
+    try:
+        yield
+    finally:
+        mutex.release()
 
 
 def abandon_socket(number: int) -> None:
