@@ -89,6 +89,7 @@ class Sessions:
         self._timeout = timeout
         self._on_loss = on_loss
         self._mutex = threading.RLock()
+        self._making = threading.Lock()
         self._settling = threading.RLock()
         self._closed = False
         self._session: Session | None = None
@@ -107,7 +108,7 @@ class Sessions:
         session = self._session
         if session is not None and session.lasts:
             return session
-        with self._mutex:
+        with turn(self._making, self._timeout, "Consul"):
             if self._closed:
                 raise ToozConnectionError("the coordinator was stopped")
             session = self._session
@@ -116,8 +117,8 @@ class Sessions:
             if session is not None:
                 self.end(session)
                 self._destroy(session)
-            self._session = self._make()
-            return self._session
+            self._session = session = self._make()
+            return session
 
     def end(self, session: Session) -> None:
         """Count a session as lost, for good, with all that is held with it."""
