@@ -168,6 +168,8 @@ class Coordinator(abc.ABC):
         self._joined: set[bytes] = set()
         self._terms: dict[bytes, object] = {}
         self._made_locks: weakref.WeakSet[Lock] = weakref.WeakSet()
+        self._calls = threading.Condition()
+        self._callers: list[int] = []
         self._watches = Watches()
         self.heart = Heart(self.heartbeat)
         _coordinators.add(self)
@@ -218,6 +220,7 @@ class Coordinator(abc.ABC):
             self.heart.stop()
             if self._executor is not None:
                 self._executor.shutdown(wait=True, cancel_futures=True)
+            self._wait_for_calls()
             try:
                 self._give_everything_back()
             finally:
@@ -577,9 +580,26 @@ class Coordinator(abc.ABC):
     @contextlib.contextmanager
     def _running(self, operation: str) -> Iterator[None]:
         """The context in which driver code runs: started, with the API's own errors."""
-        self.check_started(operation)
-        with self.translated(operation):
-            yield
+        caller = threading.get_ident()
+        with self._calls:
+            self.check_started(operation)
+            self._callers.append(caller)
+        try:
+            with self.translated(operation):
+                yield
+        finally:
+            with self._calls:
+                self._callers.remove(caller)
+                self._calls.notify_all()
+
+    def _wait_for_calls(self) -> None:
+        """Wait for the calls of other threads, lest one takes something once all is given back.
+
+        This thread may be in one itself: a handler of signals interrupts it anywhere.
+        """
+        me = threading.get_ident()
+        with self._calls:
+            self._calls.wait_for(lambda: all(caller == me for caller in self._callers))
 
     def _submit(
         self, operation: str, call: Callable[..., T], *arguments: object
@@ -646,6 +666,7 @@ class Coordinator(abc.ABC):
     def _forget_parent(self) -> None:
         """In a forked child: drop what is the parent's, without touching its holds."""
         self._executor = None
+        self._calls, self._callers = threading.Condition(), []
         for lock in list(self._made_locks):
             lock.forget()
 
