@@ -492,7 +492,8 @@ class Coordinator(abc.ABC):
         """
         check_name("name", name)
         lock = self._make_lock(name)
-        self._made_locks.add(lock)
+        with self._calls:
+            self._made_locks.add(lock)
         return lock
 
     # -- what a driver implements -------------------------------------------------
@@ -623,7 +624,9 @@ class Coordinator(abc.ABC):
         What is not given back then is left to the backend, which frees it when it
         notices that this client is gone.
         """
-        steps: list[Callable[[], object]] = [lock.retire for lock in list(self._made_locks)]
+        with self._calls:
+            locks = list(self._made_locks)
+        steps: list[Callable[[], object]] = [lock.retire for lock in locks]
         steps += [partial(self._stand_down, group_id) for group_id in self._terms]
         steps += [partial(self._leave_group, group_id) for group_id in self._joined]
         for step in steps:

@@ -72,3 +72,35 @@ def test_a_call_may_be_stopped_from_within() -> None:
     one.watch_elected_as_leader(b"group", lambda event: None)
     one.run_elect_coordinator()
     assert not one.is_started
+
+
+def test_stopping_bears_with_locks_that_are_made_meanwhile() -> None:
+    class Idle:
+        def retire(self) -> None:
+            pass
+
+    class Locking(featureless.Featureless):
+        FEATURES = frozenset({Feature.LOCKS})
+
+        def _make_lock(self, name: bytes) -> Any:
+            return Idle()
+
+    one = Locking(b"member", urlsplit("locking://"), DriverOptions())
+    kept = [one.get_lock(b"lock") for _ in range(5000)]
+    ended = threading.Event()
+
+    def make() -> None:
+        while not ended.is_set():
+            kept[0] = one.get_lock(b"lock")
+
+    making, interval = threading.Thread(target=make), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    making.start()
+    try:
+        for _ in range(3):
+            one.start()
+            one.stop()
+    finally:
+        ended.set()
+        making.join()
+        sys.setswitchinterval(interval)
