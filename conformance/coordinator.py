@@ -627,8 +627,8 @@ class Coordinator(abc.ABC):
         with self._calls:
             locks = list(self._made_locks)
         steps: list[Callable[[], object]] = [lock.retire for lock in locks]
-        steps += [partial(self._stand_down, group_id) for group_id in self._terms]
-        steps += [partial(self._leave_group, group_id) for group_id in self._joined]
+        steps += [partial(self._stand_down, group_id) for group_id in list(self._terms)]
+        steps += [partial(self._leave_group, group_id) for group_id in list(self._joined)]
         for step in steps:
             try:
                 with self.translated("stopping the coordinator"):

@@ -86,9 +86,10 @@ class RemoteCoordinator(Coordinator):
         with self._noting:
             if lost:
                 self._losses = [*(self._losses or ()), *lost]
-            # Replaced, not changed: another thread may be going through them.
-            self._joined = self._joined - joined
-            self._terms = {group: term for group, term in self._terms.items() if group not in led}
+            # Changed, not replaced: another thread may be adding to them.
+            self._joined.difference_update(joined)
+            for group in led:
+                self._terms.pop(group, None)
 
     def _tell_losses(self, what: str) -> None:
         """Raise ToozConnectionError, once, when something was lost since the last time.
