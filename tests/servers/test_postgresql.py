@@ -455,6 +455,28 @@ def test_calls_time_out_and_keep_what_is_held(relayed: str, proxy: Proxy, make: 
     assert other.get_lock(b"kept").acquire(blocking=False)
 
 
+def test_what_a_call_that_timed_out_took_is_given_back_though_nothing_more_is_asked(
+    relayed: str, proxy: Proxy, make: Make
+) -> None:
+    namespace = f"test-{secrets.token_hex(6)}"
+    other = make(b"other", namespace=namespace).get_lock(b"lock")
+    one = get_coordinator(relayed, b"one", namespace=namespace, timeout=1.0)
+    one.start()
+    try:
+        lock = one.get_lock(b"lock")
+        proxy.stall()
+        with pytest.raises(OperationTimedOut):
+            lock.acquire(blocking=False)
+        proxy.heal()
+        time.sleep(0.2)  # what was held back arrives, and takes the lock
+        assert other.acquire(5.0)
+        assert not lock.acquired
+        assert not lock.acquire(blocking=False)
+    finally:
+        one.stop()
+    assert not [t for t in threading.enumerate() if t.name == "postgresql-debts"]
+
+
 def test_stop_returns_when_the_server_does_not_answer(relayed: str, proxy: Proxy) -> None:
     coordinator = get_coordinator(relayed, b"m", timeout=0.5)
     coordinator.start()
