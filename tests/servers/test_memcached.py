@@ -221,6 +221,28 @@ def test_a_heartbeat_tells_once_what_the_server_lost(server: Client, make: Make)
     coordinator.heartbeat()
 
 
+def test_a_session_that_ends_while_its_member_joins_is_made_anew(
+    server: Client, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one: Any = make()
+    one.create_group(b"g").get()
+    join = one._groups.join
+
+    def late(*arguments: Any, **options: Any) -> int:
+        mark: int = join(*arguments, **options)
+        monkeypatch.setattr(one._groups, "join", join)
+        server.delete(session_key(one))
+        one._renew_session()  # as the next heartbeat does, in its thread
+        return mark
+
+    monkeypatch.setattr(one._groups, "join", late)
+    one.join_group(b"g").get()
+    assert one.get_members(b"g").get() == {b"m0"}
+    server.delete(session_key(one))
+    with pytest.raises(ToozConnectionError, match="membership of group b'g'"):
+        one.heartbeat()
+
+
 def test_an_evicted_group_is_told_of(server: Client, make: Make) -> None:
     coordinator = make()
     coordinator.join_group_create(b"g")
