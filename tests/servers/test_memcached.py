@@ -24,6 +24,7 @@ from conformance.coordination import (
     ToozError,
     get_coordinator,
 )
+from conformance.drivers._memcached_lock import Ledger, _Turn
 from conformance.faults.proxy import Proxy
 
 BACKEND = "memcached"
@@ -241,6 +242,28 @@ def test_a_session_that_ends_while_its_member_joins_is_made_anew(
     server.delete(session_key(one))
     with pytest.raises(ToozConnectionError, match="membership of group b'g'"):
         one.heartbeat()
+
+
+def test_a_waiter_that_is_interrupted_once_it_has_the_lock_gives_it_back(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = make(lock_timeout=30.0), make(b"m1", lock_timeout=30.0)
+    held, waited = one.get_lock(b"l"), other.get_lock(b"l")
+    assert held.acquire()
+    end = _Turn.end
+
+    def interrupted(self: _Turn, ledger: Ledger) -> None:
+        end(self, ledger)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Turn, "end", interrupted)
+    threading.Timer(0.2, held.release).start()
+    with pytest.raises(KeyboardInterrupt):
+        waited.acquire(10.0)
+    monkeypatch.setattr(_Turn, "end", end)
+    assert not waited.acquired
+    other.heartbeat()
+    assert held.acquire(blocking=False)
 
 
 def test_an_evicted_group_is_told_of(server: Client, make: Make) -> None:
