@@ -168,6 +168,8 @@ class Coordinator(abc.ABC):
         self._joined: set[bytes] = set()
         self._terms: dict[bytes, object] = {}
         self._made_locks: weakref.WeakSet[Lock] = weakref.WeakSet()
+        self._calls = threading.Condition()
+        self._callers: list[int] = []
         self._watches = Watches()
         self.heart = Heart(self.heartbeat)
         _coordinators.add(self)
@@ -218,6 +220,7 @@ class Coordinator(abc.ABC):
             self.heart.stop()
             if self._executor is not None:
                 self._executor.shutdown(wait=True, cancel_futures=True)
+            self._wait_for_calls()
             try:
                 self._give_everything_back()
             finally:
@@ -489,7 +492,8 @@ class Coordinator(abc.ABC):
         """
         check_name("name", name)
         lock = self._make_lock(name)
-        self._made_locks.add(lock)
+        with self._calls:
+            self._made_locks.add(lock)
         return lock
 
     # -- what a driver implements -------------------------------------------------
@@ -577,9 +581,26 @@ class Coordinator(abc.ABC):
     @contextlib.contextmanager
     def _running(self, operation: str) -> Iterator[None]:
         """The context in which driver code runs: started, with the API's own errors."""
-        self.check_started(operation)
-        with self.translated(operation):
-            yield
+        caller = threading.get_ident()
+        with self._calls:
+            self.check_started(operation)
+            self._callers.append(caller)
+        try:
+            with self.translated(operation):
+                yield
+        finally:
+            with self._calls:
+                self._callers.remove(caller)
+                self._calls.notify_all()
+
+    def _wait_for_calls(self) -> None:
+        """Wait for the calls of other threads, lest one takes something once all is given back.
+
+        This thread may be in one itself: a handler of signals interrupts it anywhere.
+        """
+        me = threading.get_ident()
+        with self._calls:
+            self._calls.wait_for(lambda: all(caller == me for caller in self._callers))
 
     def _submit(
         self, operation: str, call: Callable[..., T], *arguments: object
@@ -603,9 +624,11 @@ class Coordinator(abc.ABC):
         What is not given back then is left to the backend, which frees it when it
         notices that this client is gone.
         """
-        steps: list[Callable[[], object]] = [lock.retire for lock in list(self._made_locks)]
-        steps += [partial(self._stand_down, group_id) for group_id in self._terms]
-        steps += [partial(self._leave_group, group_id) for group_id in self._joined]
+        with self._calls:
+            locks = list(self._made_locks)
+        steps: list[Callable[[], object]] = [lock.retire for lock in locks]
+        steps += [partial(self._stand_down, group_id) for group_id in list(self._terms)]
+        steps += [partial(self._leave_group, group_id) for group_id in list(self._joined)]
         for step in steps:
             try:
                 with self.translated("stopping the coordinator"):
@@ -646,6 +669,7 @@ class Coordinator(abc.ABC):
     def _forget_parent(self) -> None:
         """In a forked child: drop what is the parent's, without touching its holds."""
         self._executor = None
+        self._calls, self._callers = threading.Condition(), []
         for lock in list(self._made_locks):
             lock.forget()
 

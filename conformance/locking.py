@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol
 
-from conformance.errors import LockAcquireFailed
+from conformance.errors import LockAcquireFailed, ToozError
 
 __all__ = ["Deadline", "Lock", "Waiting"]
 
@@ -97,6 +97,8 @@ class Lock(abc.ABC):
         self._guard = threading.RLock()
         self._changed = threading.Condition(self._guard)
         self._busy = False
+        self._acquirer = 0
+        self._retired_within = False
         self._waiting = 0
         self._acquiring = f"acquiring lock {name!r}"
         self._translated_acquiring = owner.translated(self._acquiring)
@@ -136,7 +138,12 @@ class Lock(abc.ABC):
             try:
                 # After this, stop() waits until the acquire ends, and then releases.
                 self._owner.check_started(self._acquiring)
-                return self._acquire(deadline, shared)
+                taken = self._acquire(deadline, shared)
+                if taken and self._retired_within:
+                    with self._guard:
+                        self._release()
+                    raise ToozError(f"{self._acquiring}: the coordinator was stopped meanwhile")
+                return taken
             finally:
                 self._end()
 
@@ -229,7 +236,8 @@ class Lock(abc.ABC):
                 if deadline.expired:
                     return False
                 self._wait_for_change(min(deadline.remaining, _RECHECK_SECONDS))
-            self._busy = True
+            self._busy, self._acquirer = True, threading.get_ident()
+            self._retired_within = False
         return True
 
     def _end(self) -> None:
@@ -284,11 +292,13 @@ class Lock(abc.ABC):
         """Release for good: the coordinator is being stopped.
 
         Waits for an ``acquire()`` under way, which ends because the coordinator is no
-        longer started.
+        longer started; but not for one of this thread, which a handler of signals has
+        interrupted, and which gives back itself what it gets.
         """
         with self._translated_releasing, self._guard:
-            while self._busy:
+            while self._busy and self._acquirer != threading.get_ident():
                 self._wait_for_change(None)
+            self._retired_within = self._busy
             try:
                 if self._is_held():
                     self._release()

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from typing import Any
+from urllib.parse import urlsplit
+
 import pytest
 
+from conformance.coordination import DriverOptions, Feature
 from conformance.coordination import NotImplemented as Lacking
 from tests import featureless
 
@@ -16,3 +22,85 @@ def test_what_a_driver_lacks_is_said_by_the_apis_own_error() -> None:
     with pytest.raises(Lacking, match="Featureless does not have LEADERSHIP"):
         bare.stand_down_group_leader(b"group")
     bare.stop()
+
+
+class Elected(featureless.Featureless):
+    """Leads whatever it stands for, as soon as it may."""
+
+    FEATURES = frozenset({Feature.LEADERSHIP})
+
+    def __init__(self) -> None:
+        super().__init__(b"member", urlsplit("elected://"), DriverOptions())
+        self.asked, self.answer = threading.Event(), threading.Event()
+        self.led: set[bytes] = set()
+
+    def _campaign(self, group_id: bytes) -> object | None:
+        self.asked.set()
+        assert self.answer.wait(10.0)
+        self.led.add(group_id)
+        return 1
+
+    def _stand_down(self, group_id: bytes) -> bool:
+        self.led.discard(group_id)
+        return True
+
+
+def test_stopping_gives_back_what_a_call_under_way_takes() -> None:
+    one = Elected()
+    one.start()
+    one.watch_elected_as_leader(b"group", lambda event: None)
+    electing = threading.Thread(target=one.run_elect_coordinator)
+    electing.start()
+    assert one.asked.wait(10.0)
+    stopping = threading.Thread(target=one.stop)
+    stopping.start()
+    stopping.join(0.2)
+    one.answer.set()
+    electing.join()
+    stopping.join()
+    assert not one.led
+
+
+def test_a_call_may_be_stopped_from_within() -> None:
+    one = Elected()
+    one.start()
+
+    def interrupted(group_id: bytes) -> None:
+        one.stop()
+
+    one._campaign = interrupted  # type: ignore[method-assign]
+    one.watch_elected_as_leader(b"group", lambda event: None)
+    one.run_elect_coordinator()
+    assert not one.is_started
+
+
+def test_stopping_bears_with_locks_that_are_made_meanwhile() -> None:
+    class Idle:
+        def retire(self) -> None:
+            pass
+
+    class Locking(featureless.Featureless):
+        FEATURES = frozenset({Feature.LOCKS})
+
+        def _make_lock(self, name: bytes) -> Any:
+            return Idle()
+
+    one = Locking(b"member", urlsplit("locking://"), DriverOptions())
+    kept = [one.get_lock(b"lock") for _ in range(5000)]
+    ended = threading.Event()
+
+    def make() -> None:
+        while not ended.is_set():
+            kept[0] = one.get_lock(b"lock")
+
+    making, interval = threading.Thread(target=make), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    making.start()
+    try:
+        for _ in range(3):
+            one.start()
+            one.stop()
+    finally:
+        ended.set()
+        making.join()
+        sys.setswitchinterval(interval)

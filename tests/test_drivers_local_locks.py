@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Callable
 from concurrent import futures
 from typing import Any
@@ -53,6 +54,41 @@ def test_releasing_without_a_hold_says_so(local_place: Place) -> None:
     assert not lock.release()
     assert not lock.is_still_owner()
     assert not lock.heartbeat()
+
+
+def test_a_handler_of_signals_may_stop_the_coordinator_that_waits(local_place: Place) -> None:
+    one, two = local_place.coordinator(b"one"), local_place.coordinator(b"two")
+    held = two.get_lock(b"lock")
+    assert held.acquire()
+    before = signal.signal(signal.SIGALRM, lambda *_: one.stop())
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(ToozError):
+            one.get_lock(b"lock").acquire(PATIENCE)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert not one.is_started
+    assert held.release()
+    assert held.acquire(blocking=False)
+
+
+def test_what_an_interrupted_acquire_gets_once_it_is_stopped_is_given_back(
+    local_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = local_place.coordinator(b"one"), local_place.coordinator(b"two")
+    lock: Any = one.get_lock(b"lock")
+    acquire = lock._acquire
+
+    def interrupted(*arguments: Any) -> bool:
+        taken: bool = acquire(*arguments)
+        one.stop()
+        return taken
+
+    monkeypatch.setattr(lock, "_acquire", interrupted)
+    with pytest.raises(ToozError):
+        lock.acquire()
+    assert not lock.acquired
+    assert two.get_lock(b"lock").acquire(blocking=False)
 
 
 def test_shared_holds_exclude_exclusive_ones_only(local_place: Place) -> None:

@@ -585,7 +585,7 @@ def test_who_is_cut_off_for_longer_than_a_session_lasts_gives_the_hold_up() -> N
     session = Session(
         client,
         timeout=PATIENCE,
-        lifetime=0.0,
+        lasts=lambda: client.connected,
         tries=1,
         on_loss=list.clear,
         on_lapse=lapsed.extend,

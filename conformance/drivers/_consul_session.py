@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -24,7 +24,7 @@ import msgspec
 import requests
 
 from conformance.drivers._consul_client import Client, Operation, Refused, duration
-from conformance.drivers.remote import Lease
+from conformance.drivers.remote import Lease, turn
 from conformance.errors import ToozConnectionError, ToozError
 
 __all__ = ["Session", "Sessions"]
@@ -89,6 +89,8 @@ class Sessions:
         self._timeout = timeout
         self._on_loss = on_loss
         self._mutex = threading.RLock()
+        self._making = threading.Lock()
+        self._settling = threading.RLock()
         self._closed = False
         self._session: Session | None = None
         self._debts: dict[str, tuple[Session, float]] = {}
@@ -106,7 +108,7 @@ class Sessions:
         session = self._session
         if session is not None and session.lasts:
             return session
-        with self._mutex:
+        with turn(self._making, self._timeout, "Consul"):
             if self._closed:
                 raise ToozConnectionError("the coordinator was stopped")
             session = self._session
@@ -115,8 +117,8 @@ class Sessions:
             if session is not None:
                 self.end(session)
                 self._destroy(session)
-            self._session = self._make()
-            return self._session
+            self._session = session = self._make()
+            return session
 
     def end(self, session: Session) -> None:
         """Count a session as lost, for good, with all that is held with it."""
@@ -191,12 +193,22 @@ class Sessions:
         for key, (session, since) in list(self._debts.items()):
             if not key.startswith(prefix):
                 continue
-            began = time.monotonic()
-            with suppress(Refused):  # it is not there, or another's
-                self.client.change(session.having(key), Operation("delete", key))
-            # A request that was given up may come late: until then the key may appear.
-            if session.over or began - since > self._timeout:
-                self.forgive(key)
+            with self.settling():
+                if key not in self._debts:
+                    continue
+                began = time.monotonic()
+                with suppress(Refused):  # it is not there, or another's
+                    self.client.change(session.having(key), Operation("delete", key))
+                # A request that was given up may come late: until then the key may appear.
+                if session.over or began - since > self._timeout:
+                    self.forgive(key)
+
+    def settling(self) -> AbstractContextManager[None]:
+        """Return the context in which keys are taken or found that may be owed.
+
+        No other thread removes them there, so that one that is forgiven stays.
+        """
+        return turn(self._settling, self._timeout, "Consul")
 
     def forgive(self, key: str) -> None:
         """Let a key stay, for what is there now is known."""

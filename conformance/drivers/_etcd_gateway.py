@@ -67,7 +67,7 @@ class Gateway:
         self._host, self._port = address(url, _PORT)
         self._user, self._password = credentials(url)
         self._protocol = "https" if secure else "http"
-        self._timeout = timeout
+        self.timeout = timeout
         self._ca = ca
         self._certificate = certificate
         self._api_path: str | None = None
@@ -147,7 +147,7 @@ class Gateway:
                     client.get_url("/watch"),
                     json=watch(key),
                     stream=True,
-                    timeout=self._timeout,
+                    timeout=self.timeout,
                 )
                 stack.callback(response.close)
                 if response.status_code != requests.codes["ok"]:
@@ -206,7 +206,7 @@ class Gateway:
             self._host,
             self._port,
             self._protocol,
-            timeout=self._timeout,
+            timeout=self.timeout,
             api_path=self._api_path,
             session=session,
         )
@@ -236,7 +236,7 @@ class Gateway:
             return _refused(where, *refusal)
         if isinstance(error, ConnectionTimeoutError | requests.Timeout):
             return OperationTimedOut(
-                f"{where} did not answer within {self._timeout:g} seconds; whether it did what "
+                f"{where} did not answer within {self.timeout:g} seconds; whether it did what "
                 "was asked is unknown"
             )
         return ToozConnectionError(

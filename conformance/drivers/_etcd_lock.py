@@ -174,6 +174,7 @@ class EtcdLock(Lock):
     def _wait(self, queue: list[str], key: str, grant: Grant, deadline: Deadline) -> list[str]:
         """Wait until the key before ours is gone, or the deadline; return the queue."""
         before = queue[queue.index(key) - 1]
+        look = Deadline(self._gateway.timeout)
         with self._gateway.watching(before) as told:
             queue = self._look()
             if before in queue:
@@ -181,6 +182,8 @@ class EtcdLock(Lock):
                     self._owner.check_started(f"waiting for lock {self._name!r}")
                     if deadline.expired:
                         return queue
+                    if look.expired:  # nothing tells a silent watch from one that is cut off
+                        return self._look()
                     if grant.due and not self._session.renew(grant):
                         raise LeaseLost(f"the lease of a waiter for {self._name!r} has ended")
                 # Contenders come last only, so behind who held there is no need to look.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 
 from conformance.drivers._etcd_gateway import Gateway, LeaseLost
 from conformance.drivers._etcd_requests import delete, get, put
-from conformance.drivers.remote import Lease
+from conformance.drivers.remote import Lease, turn
 from conformance.errors import OperationTimedOut, ToozConnectionError, ToozError
 
 __all__ = ["Grant", "Session"]
@@ -163,7 +163,7 @@ class Session:
     def replace(self, lost: Grant) -> Grant:
         """Give up a lease, with all that is bound to it, and return one in its stead."""
         lost.ended()
-        with self._replacing:
+        with turn(self._replacing, self.gateway.timeout, "etcd"):
             if self._grants[lost.asked] is lost:
                 self._revoke(lost)
                 names, lost.holds = sorted(set(lost.holds.values())), {}

@@ -167,7 +167,7 @@ class MemcachedLock(Lock):
 
     def _wait(self, deadline: Deadline) -> Hold | None:
         """Take the lock before the deadline, trying at least once."""
-        turn = _Turn(self._link, self._next_key)
+        turn, hold = _Turn(self._link, self._next_key), None
         if deadline.expired or not self._crowded:
             hold = self._try(None)
             if hold is not None:
@@ -181,11 +181,16 @@ class MemcachedLock(Lock):
                 self._owner.check_started(f"waiting for lock {self._name!r}")
                 hold = self._try(turn)
                 if hold is not None:
-                    return hold
-            return None
+                    break
         finally:
             self._crowded = False
-            turn.end(self._ledger)
+            try:
+                turn.end(self._ledger)
+            except BaseException:
+                if hold is not None:
+                    self._ledger.owe(self._key, hold.number, self._seconds)
+                raise
+        return hold
 
     def _try(self, turn: _Turn | None) -> Hold | None:
         """Try to store the item, and to be next."""

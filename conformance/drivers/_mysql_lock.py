@@ -124,8 +124,9 @@ class MySQLLock(Lock):
             raise
         if used and generation == hold.generation:
             return True
-        if self._hold is hold:
-            self._release()
+        with self._guard:  # a thread that releases this hold may take another
+            if self._hold is hold:
+                self._release()
         return False
 
     def _break(self) -> bool:

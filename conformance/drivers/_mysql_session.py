@@ -21,10 +21,13 @@ import pymysql
 from pymysql.constants import ER
 
 from conformance.drivers._mysql_link import Address, Answer, Link, error_number
+from conformance.drivers.remote import turn
 from conformance.errors import ToozConnectionError
 from conformance.locking import Deadline
 
 __all__ = ["Session"]
+
+_CLOSED = "the connections to MySQL were closed meanwhile"
 
 _IDLE_LINKS = 4
 """How many connections beside the main one are kept while nobody uses them."""
@@ -43,6 +46,7 @@ class Session:
         self._server = server
         self._on_loss = on_loss
         self._mutex = threading.RLock()
+        self._making = threading.Lock()
         self._main: Link | None = None
         self._is_open = False
         self._links: list[Link] = []
@@ -156,30 +160,47 @@ class Session:
 
     def _standing(self) -> tuple[Link, str]:
         """Return the main connection and its token, both new when the old was lost."""
+        if standing := self._present():
+            return standing
+        with turn(self._making, self._server.timeout, "MySQL"):
+            if standing := self._present():
+                return standing
+            main, token = self._connect(), secrets.token_hex(32)
+            try:
+                main.ask("SELECT GET_LOCK(%s, 0)", token)
+                with self._mutex:
+                    if main not in self._links:
+                        raise ToozConnectionError(_CLOSED)
+                    self._main, self._token = main, token
+            except BaseException:
+                self._discard(main)
+                raise
+            return main, token
+
+    def _present(self) -> tuple[Link, str] | None:
+        """Return the main connection and its token, if it is there."""
         with self._mutex:
             self.bury()
-            main = self._main
-            if main is None:
-                main, self._token = self._connect(), secrets.token_hex(32)
-                main.ask("SELECT GET_LOCK(%s, 0)", self._token)
-                self._main = main
-            return main, self._token
+            return None if self._main is None else (self._main, self._token)
 
     def _connect(self) -> Link:
         link = Link(self._server)
         with self._mutex:
             if not self._is_open:
-                raise ToozConnectionError("the connections to MySQL were closed meanwhile")
+                raise ToozConnectionError(_CLOSED)
             self._links.append(link)
         try:
             link.open()
         except BaseException:
-            with self._mutex:
-                if link in self._links:
-                    self._links.remove(link)
-            link.close(politely=False)
+            self._discard(link)
             raise
         return link
+
+    def _discard(self, link: Link) -> None:
+        with self._mutex:
+            if link in self._links:
+                self._links.remove(link)
+        link.close(politely=False)
 
     def _is_settled(self, link: Link) -> bool:
         """Whether a link is not just being opened, or lent."""

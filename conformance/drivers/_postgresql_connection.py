@@ -64,8 +64,8 @@ class Connection:
     def send(self, statement: str, parameters: Mapping[str, object] | None = None) -> None:
         """Send a statement without waiting for its reply; none must be to come."""
         self._cursor = self._raw.cursor()
+        self._pending = True  # also where an interrupt comes before execute() returns
         self._cursor.execute(statement, parameters)
-        self._pending = True
 
     def ready(self, deadline: Deadline) -> bool:
         """Wait for the reply; say whether it came in time.

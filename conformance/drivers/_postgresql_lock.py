@@ -23,11 +23,13 @@ from __future__ import annotations
 
 import math
 
+import psycopg2
 from psycopg2 import errors
 
 from conformance.drivers import _postgresql_schema as sql
 from conformance.drivers._postgresql_connection import Connection
 from conformance.drivers._postgresql_session import Attempt, Session
+from conformance.errors import ToozError
 from conformance.locking import Deadline, Lock, Owner
 
 __all__ = ["PostgresLock"]
@@ -89,8 +91,9 @@ class PostgresLock(Lock):
             return False
         if self._session.confirm(self._key, hold):
             return True
-        if self._hold is hold:
-            self._release()
+        with self._guard:  # a thread that releases this hold may take another
+            if self._hold is hold:
+                self._release()
         return False
 
     def _break(self) -> bool:
@@ -110,11 +113,22 @@ class PostgresLock(Lock):
         while True:
             attempt = self._try(turn=number)
             if attempt.granted or attempt.number != number:
-                self._ask(waiter, sql.TURN_OVER, number)
+                self._pass_on(waiter, attempt, number)
                 return attempt
             if deadline.expired and self._ask(waiter, sql.GIVE_UP, number):
                 return attempt
             self._wait(waiter, sql.FREE, number, deadline.remaining)
+
+    def _pass_on(self, waiter: Connection, attempt: Attempt, number: int) -> None:
+        """Give up the turn; what was taken in it is held even if the connection fails."""
+        try:
+            self._ask(waiter, sql.TURN_OVER, number)
+        except (psycopg2.Error, ToozError):
+            self._session.discard(waiter, number)  # and with it the turn
+        except BaseException:
+            if attempt.granted:
+                self._session.release(self._name, self._key, attempt)
+            raise
 
     def _ask(self, waiter: Connection, statement: str, number: int) -> bool:
         parameters = {"gate": sql.gate(self._key), "number": number}

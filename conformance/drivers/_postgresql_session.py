@@ -35,6 +35,9 @@ _PROBES = 3
 """How many keepalive probes may go unanswered before this side takes the server for gone. The
 server waits for twice as many: who is cut off learns of it before another gets in."""
 
+_SETTLE_SECONDS = 1.0
+"""How often to try to give back what a call that timed out may have taken."""
+
 _KEPT_WAITERS = 4
 """How many connections of waiters are kept when nobody waits."""
 
@@ -88,6 +91,8 @@ class Session:
         self._ghost: dict[str, int] | None = None
         self._holds: dict[bytes, set[int]] = {}
         self._debts: list[dict[str, object]] = []
+        self._settling: threading.Thread | None = None
+        self._ending = threading.Event()
         self._used: set[bytes] = set()
         """The keys of the locks that were asked for."""
         self._pool_mutex = threading.Lock()
@@ -99,12 +104,14 @@ class Session:
     def open(self) -> None:
         """Connect."""
         self._ghost, self._closed = None, False
+        self._ending.clear()
         with self._turn(self._deadline()):
             pass
 
     def close(self) -> None:
         """Give everything back and disconnect, within the time-out; never raises."""
         self._closed = True
+        self._ending.set()
         mine = self._mutex.acquire(timeout=self.timeout)
         try:
             main = self._main
@@ -123,8 +130,11 @@ class Session:
                 connection.close()
             self._main, self._holds, self._debts, self._used = None, {}, [], set()
             self.count += 1
+            settling, self._settling = self._settling, None
             if mine:
                 self._mutex.release()
+            if settling is not None:
+                settling.join(self.timeout)
 
     def disown(self) -> None:
         """In a forked child: leave the connections to the parent."""
@@ -132,7 +142,7 @@ class Session:
         for connection in list(self._open):
             connection.disown()
         self._mutex, self._pool_mutex = threading.Lock(), threading.Lock()
-        self._main = None
+        self._main = self._settling = None
 
     # -- exchanges ----------------------------------------------------------------------
 
@@ -213,13 +223,23 @@ class Session:
         try:
             yield connection
         except BaseException:
-            self._discard(connection, number)
+            self.discard(connection, number)
             raise
         with self._pool_mutex:
             if connection in self._open and len(self._idle) < _KEPT_WAITERS:
                 self._idle.append(connection)
                 return
         self._drop(connection)
+
+    def discard(self, connection: Connection, number: int) -> None:
+        """Close a connection over which a lock may be waited for still."""
+        try:
+            if connection.alive and connection.pending:
+                self.run(sql.TERMINATE, pid=connection.pid, number=number)
+        except (psycopg2.Error, ToozError) as error:
+            _log.debug("a wait for a lock ends when the server looks for its client: %s", error)
+        finally:
+            self._drop(connection)
 
     # -- connections --------------------------------------------------------------------
 
@@ -259,7 +279,25 @@ class Session:
             yield
         except BaseException:
             self._debts.append(known)
+            if self._settling is None:
+                self._settling = threading.Thread(
+                    target=self._settle, name="postgresql-debts", daemon=True
+                )
+                self._settling.start()
             raise
+
+    def _settle(self) -> None:
+        """Give back what is owed, lest it stay for as long as nothing more is asked."""
+        while not self._ending.wait(_SETTLE_SECONDS):
+            main = self._main
+            if main is None or not main.alive:
+                continue  # what it held is free; another call connects anew, and forgets it
+            try:
+                with self._turn(self._deadline()):
+                    self._settling = None
+                    return
+            except (psycopg2.Error, ToozError) as error:
+                _log.debug("a lock is given back later: %s", error)
 
     def _replace(self, deadline: Deadline) -> Connection:
         """Begin another session in the place of the one that was lost, if there was one."""
@@ -328,16 +366,6 @@ class Session:
                 return connection
             self._drop(connection)
         return self._connect(self._deadline(), limit=0)
-
-    def _discard(self, connection: Connection, number: int) -> None:
-        """Close a connection over which a lock may be waited for still."""
-        try:
-            if connection.alive and connection.pending:
-                self.run(sql.TERMINATE, pid=connection.pid, number=number)
-        except (psycopg2.Error, ToozError) as error:
-            _log.debug("a wait for a lock ends when the server looks for its client: %s", error)
-        finally:
-            self._drop(connection)
 
     def _drop(self, connection: Connection) -> None:
         with self._pool_mutex:

@@ -84,8 +84,11 @@ class RedisLock(Lock):
                 woken.clear()
                 last, listening = deadline.expired, wakes.ready
                 left = self._ask(claim, wait=listening and not last)
-                if left is None:
+                if left is None and claim.lease.valid:
                     return True
+                if left is None:  # the answer came too late to rely on it
+                    self._session.give_back(claim)
+                    left = 0.0
                 if last:
                     return False
                 if listening:
@@ -121,8 +124,8 @@ class RedisLock(Lock):
                 return
 
     def _release(self) -> bool:
-        claim = self._let_go()
-        if claim is None:
+        claim, self._claim = self._claim, None
+        if claim is None or not self._let_go(claim):
             return False
         try:
             return self._session.give_back(claim)
@@ -140,7 +143,7 @@ class RedisLock(Lock):
             return False
         if self._session.command("GET", self._keys[0]) == claim.token.encode():
             return True
-        self._let_go()
+        self._let_go(claim)
         return False
 
     def _heartbeat(self) -> bool:
@@ -150,7 +153,7 @@ class RedisLock(Lock):
         ((kept,), _, _) = self._session.keep([claim])
         if kept:
             return True
-        self._let_go()
+        self._let_go(claim)
         return False
 
     def _break(self) -> bool:
@@ -160,9 +163,6 @@ class RedisLock(Lock):
     def _drop(self) -> None:
         self._claim = None
 
-    def _let_go(self) -> Claim | None:
-        """Count ourselves as a holder no more; return what was held."""
-        claim, self._claim = self._claim, None
-        if claim is not None:
-            self._session.holds.pop(claim.token, None)
-        return claim
+    def _let_go(self, claim: Claim) -> bool:
+        """Count a claim as a hold no more, and no other; say whether it was one."""
+        return self._session.holds.pop(claim.token, None) is not None

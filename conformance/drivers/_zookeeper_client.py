@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Annotated, Any
 from urllib.parse import SplitResult, unquote
 
 import msgspec
 from kazoo.client import KazooClient
+from kazoo.protocol.connection import ConnectionHandler
 from kazoo.protocol.serialization import Auth
 from kazoo.retry import KazooRetry
 from kazoo.security import make_digest_acl
 
 from conformance.coordinator import DriverOptions
+from conformance.drivers.remote import Lease
 
-__all__ = ["SessionOptions", "ZookeeperOptions", "make_client"]
+__all__ = ["Client", "SessionOptions", "ZookeeperOptions", "make_client"]
 
 _RECONNECT_SECONDS = 1.0
 """The longest pause between two attempts to reach a server that went away."""
@@ -60,7 +63,55 @@ class ZookeeperOptions(SessionOptions, frozen=True, kw_only=True):
     check_hostname: bool = False
 
 
-def make_client(url: SplitResult, options: ZookeeperOptions) -> KazooClient:
+class _Connection(ConnectionHandler):  # type: ignore[misc] # kazoo has no types
+    """kazoo's connection, which knows for how long its session certainly lasts.
+
+    The server counts from when it heard the client last, by whatever request ("ZooKeeper
+    Sessions" in the Programmer's Guide 3.8). kazoo notices silence up to two thirds of the
+    time-out later; where requests are sent in vain again and again, never.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.lease = Lease(0.0)
+        self._asked: dict[int, float] = {}
+
+    def _connect(self, *place: Any) -> Any:
+        sent, self._asked = time.monotonic(), {}
+        read_timeout, connect_timeout = super()._connect(*place)
+        # In milliseconds; it is two thirds of what was agreed on with the server.
+        lease = Lease(read_timeout * 1.5 / 1000)
+        lease.renewed(sent)
+        self.lease = lease
+        return read_timeout, connect_timeout
+
+    def _submit(self, request: Any, timeout: Any, xid: int | None = None) -> None:
+        if xid is not None:
+            self._asked.setdefault(xid, time.monotonic())  # pings all have the same
+        super()._submit(request, timeout, xid)
+
+    def _read_header(self, timeout: Any) -> Any:
+        header, *rest = super()._read_header(timeout)
+        sent = self._asked.pop(header.xid, None)
+        if sent is not None:
+            self.lease.renewed(sent)
+        return header, *rest
+
+
+class Client(KazooClient):  # type: ignore[misc] # kazoo has no types
+    """kazoo's client, with a connection of the kind above."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._connection = _Connection(self, self._conn_retry.copy(), logger=self.logger)
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the session certainly lasts still; neither blocks nor fails."""
+        return self._connection.lease.valid
+
+
+def make_client(url: SplitResult, options: ZookeeperOptions) -> Client:
     """Return a client for the hosts and the credentials of a URL.
 
     :raises ValueError: the URL has a path, or hosts that are none; what it says does not
@@ -77,7 +128,7 @@ def make_client(url: SplitResult, options: ZookeeperOptions) -> KazooClient:
         credentials["auth_data"] = [("digest", f"{user}:{password}")]
         credentials["default_acl"] = [make_digest_acl(user, password, all=True)]
     try:
-        return KazooClient(
+        return Client(
             hosts=",".join(filter(None, hosts)) or "localhost",
             timeout=options.timeout,
             randomize_hosts=options.randomize_hosts,

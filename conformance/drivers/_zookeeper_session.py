@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import atexit
 import logging
-import math
 import threading
-import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -41,8 +39,7 @@ class Session:
 
     :param client: a ``kazoo.client.KazooClient`` or its stand-in, not started
     :param timeout: seconds that one exchange of requests and answers may take
-    :param lifetime: seconds after which the session counts as ended when the connection
-        broke and was not mended, ``math.inf`` for never
+    :param lasts: says whether the session certainly lasts, by this side's clock
     :param tries: how often a request that only reads is sent when its connection breaks
     :param sync: whether reads first catch up with the cluster's leader
     :param on_loss: called with the names of the locks that were lost with the session, in
@@ -59,13 +56,13 @@ class Session:
         on_loss: Callable[[list[bytes]], None],
         on_lapse: Callable[[list[bytes]], None],
         tries: int,
-        lifetime: float = math.inf,
+        lasts: Callable[[], bool] = lambda: True,
         sync: bool = False,
     ) -> None:
         self.client = client
         self.timeout = timeout
         self.number = 0
-        self._lifetime = lifetime
+        self._lasts = lasts
         self._tries = tries
         self._sync = sync
         self._on_loss = on_loss
@@ -73,7 +70,6 @@ class Session:
         self._closing = True
         self._stopping: threading.Thread | None = None
         self._mutex = threading.Lock()
-        self._silent_since: float | None = None
         self._holds: dict[str, tuple[bytes, str]] = {}
         self._debts: dict[str, str] = {}
         client.add_listener(self._listen)
@@ -211,7 +207,7 @@ class Session:
         :raises SessionExpiredError: that session is over
         """
         with self._mutex:
-            if number != self.number or self._closing:
+            if number != self.number or self._closing or not self._lasts():
                 raise SessionExpiredError
             self._holds[contender] = (lock, path)
 
@@ -223,21 +219,21 @@ class Session:
     def holds(self, contender: str) -> bool:
         """Whether a holder still is one, by what is known here.
 
-        A client that is cut off for longer than its session lasts must think that others
-        have got in. It then gives the hold up for good, and the node too, should the
-        session turn out to have survived.
+        A client that is cut off, or paused, for longer than its session lasts must think
+        that others have got in. It then gives the hold up for good, and the node too, should
+        the session turn out to have survived.
         """
         if contender not in self._holds:
             return False
-        if self._silent_since is None:
+        if self._lasts():
             return True
         with self._mutex:
-            silent = self._silent_since
-            if silent is None or time.monotonic() - silent <= self._lifetime:
-                return contender in self._holds
             lapsed = self._give_up(contender)
+            parent = self._debts.get(contender)
         if lapsed is not None:
             self._on_lapse([lapsed])
+        if parent is not None:
+            self._settle(contender, parent)
         return False
 
     def abandon(self, contender: str, parent: str) -> None:
@@ -249,19 +245,14 @@ class Session:
     # -- in the client's threads: nothing here may block --------------------------------
 
     def _listen(self, state: str) -> None:
-        if state == KazooState.SUSPENDED:
+        if state == KazooState.CONNECTED:
             with self._mutex:
-                self._silent_since = time.monotonic()
-        elif state == KazooState.CONNECTED:
-            with self._mutex:
-                self._silent_since = None
                 debts = list(self._debts.items())
             for contender, parent in debts:
                 self._settle(contender, parent)
         elif state == KazooState.LOST:
             with self._mutex:
                 self.number += 1
-                self._silent_since = None
                 lost = [lock for lock, _ in self._holds.values()]
                 for contender in list(self._holds):
                     self._give_up(contender)

@@ -202,7 +202,10 @@ class ConsulDriver(RemoteCoordinator):
         while True:
             session = self._sessions.current()
             try:
-                taken = self._client.change(*conditions, session.taking(key, value))[-1]
+                with self._sessions.settling():
+                    taken = self._client.change(*conditions, session.taking(key, value))[-1]
+                    self._sessions.forgive(key)
+                    return taken
             except Refused as refusal:
                 if not refusal.lost_session:
                     raise
@@ -212,9 +215,6 @@ class ConsulDriver(RemoteCoordinator):
             except BaseException:
                 self._sessions.owe(session, key)
                 raise
-            else:
-                self._sessions.forgive(key)
-                return taken
 
     # -- groups -------------------------------------------------------------------------
 
@@ -326,12 +326,13 @@ class ConsulDriver(RemoteCoordinator):
         key, session = self._leader(group_id), self._sessions.current()
         # Looking first finds the term that a lost reply was about, and makes standing
         # again and again cheap.
-        leading = self._client.get(key)
-        if leading is not None:
-            if leading.session != session.identity:
-                return None
-            self._sessions.forgive(key)
-            return leading.create_index
+        with self._sessions.settling():
+            leading = self._client.get(key)
+            if leading is not None:
+                if leading.session != session.identity:
+                    return None
+                self._sessions.forgive(key)
+                return leading.create_index
         vacant = Operation("check-not-exists", key)
         try:
             leading = self._take(vacant, key=key, value=self._member_id)

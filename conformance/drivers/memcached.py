@@ -239,7 +239,7 @@ class MemcachedDriver(RemoteCoordinator):
         while True:
             session = self._session or self._begin_session()
             try:
-                self._memberships[group_id] = self._groups.join(
+                mark = self._groups.join(
                     group_id,
                     self._member_id,
                     session,
@@ -247,9 +247,14 @@ class MemcachedDriver(RemoteCoordinator):
                     self._now(),
                     unknown=group_id not in self._memberships,
                 )
-                return
             except SessionGone:
                 self._lose_session(session)
+                continue
+            with self._noting:
+                if self._session == session:
+                    self._memberships[group_id] = mark
+                    return
+            # The session was found lost meanwhile, and the stay went with it.
 
     def _leave_group(self, group_id: bytes) -> None:
         self._memberships.pop(group_id, None)

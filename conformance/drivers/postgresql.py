@@ -18,7 +18,8 @@ that the server notices at once when a client's whole host or network is gone. T
 finds that out, after 90 seconds with the time-out of 30; a client that is cut off takes its
 connection for lost after 60.
 
-A call that timed out does not end the connection, so nothing is lost by it. Each thread that
+A call that timed out does not end the connection, so nothing is lost by it; a lock that it may
+have taken is given back within about a second of the server's answering again. Each thread that
 waits for a lock has a further connection meanwhile, of which the server must have enough.
 The row of a lock's name stays until a coordinator that used it stops while nobody else does;
 one that dies leaves it. Poolers between client and server

@@ -10,14 +10,14 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any
 from urllib.parse import SplitResult, unquote
 
 import msgspec
 
 from conformance.coordinator import Coordinator, DriverOptions
-from conformance.errors import ToozConnectionError
+from conformance.errors import OperationTimedOut, ToozConnectionError
 
 __all__ = [
     "Lease",
@@ -27,6 +27,7 @@ __all__ = [
     "address",
     "credentials",
     "digest",
+    "turn",
 ]
 
 _ONE_DAY = 86_400.0
@@ -85,9 +86,10 @@ class RemoteCoordinator(Coordinator):
         with self._noting:
             if lost:
                 self._losses = [*(self._losses or ()), *lost]
-            # Replaced, not changed: another thread may be going through them.
-            self._joined = self._joined - joined
-            self._terms = {group: term for group, term in self._terms.items() if group not in led}
+            # Changed, not replaced: another thread may be adding to them.
+            self._joined.difference_update(joined)
+            for group in led:
+                self._terms.pop(group, None)
 
     def _tell_losses(self, what: str) -> None:
         """Raise ToozConnectionError, once, when something was lost since the last time.
@@ -159,6 +161,25 @@ def credentials(url: SplitResult) -> tuple[str | None, str | None]:
 def digest(name: bytes) -> str:
     """Return 64 hexadecimal digits that stand for a name: those of its SHA-256."""
     return hashlib.sha256(name).hexdigest()
+
+
+@contextlib.contextmanager
+def turn(mutex: Any, seconds: float, server: str) -> Iterator[None]:
+    """Have a mutex while the server is asked something; others wait no longer than so.
+
+    :param mutex: a lock of ``threading``
+    :param seconds: the time-out of an exchange
+    :raises OperationTimedOut: another thread has been asking for that long
+    """
+    if not mutex.acquire(timeout=seconds):
+        raise OperationTimedOut(
+            f"{server} did not answer another thread within {seconds:g} seconds, so nothing was "
+            "asked"
+        )
+    try:
+        yield
+    finally:
+        mutex.release()
 
 
 def abandon_socket(number: int) -> None:

@@ -101,13 +101,11 @@ class KazooDriver(RemoteCoordinator):
 
     def _make_session(self, url: SplitResult, options: Any) -> Session:
         """Return a session that is not open yet."""
+        client = make_client(url, options)
         return Session(
-            make_client(url, options),
+            client,
             timeout=options.timeout,
-            # Counted from when kazoo notices that the connection broke. Where the network
-            # fell silent that is later than when the server begins to count, by two thirds
-            # of the time-out at most; so nothing is given up that may still be held.
-            lifetime=options.timeout,
+            lasts=lambda: client.lasts,
             tries=options.command_retry,
             sync=options.sync,
             on_loss=self._note_loss,

@@ -26,6 +26,7 @@ from conformance.coordination import (
     ToozError,
     get_coordinator,
 )
+from conformance.drivers._consul_client import Entry, Operation
 from conformance.drivers.consul import ConsulDriver
 from conformance.faults.proxy import Proxy
 
@@ -238,6 +239,42 @@ def test_a_membership_whose_reply_was_lost_is_given_back(
             coordinator.leave_group(GROUP).get()
     coordinator.heartbeat()
     assert other.get_members(GROUP).get() == set()
+
+
+@pytest.mark.parametrize("kind", ["membership", "leadership"])
+def test_a_heartbeat_that_gives_back_what_is_owed_takes_nothing_that_was_taken_since(
+    place: Place, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    one = place.start(timeout=20.0)
+    one.create_group(b"g").get()
+    sessions, client = one._sessions, one._client
+    key = one._leader(b"g") if kind == "leadership" else one._member(b"g", b"m")
+    elected: list[object] = []
+    one.watch_elected_as_leader(b"g", elected.append)
+    sessions._debts[key] = sessions.current(), time.monotonic()
+    change, about_to, taken = client.change, threading.Event(), threading.Event()
+
+    def slow(*operations: Operation) -> list[Entry]:
+        if threading.current_thread() is beating:
+            about_to.set()
+            taken.wait(1.0)
+        return change(*operations)
+
+    beating = threading.Thread(target=lambda: sessions.pay(""))
+    monkeypatch.setattr(client, "change", slow)
+    beating.start()
+    assert about_to.wait(5.0)
+    if kind == "leadership":
+        one.run_elect_coordinator()
+    else:
+        one.join_group(b"g").get()
+    taken.set()
+    beating.join()
+    if kind == "leadership":
+        assert elected
+        assert one.get_leader(b"g").get() == b"m"
+    else:
+        assert one.get_members(b"g").get() == {b"m"}
 
 
 def test_an_election_whose_reply_was_lost_is_found_out(

@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -222,6 +223,31 @@ def test_a_request_that_arrives_late_makes_no_hold(
         time.sleep(0.5)
         assert two._gateway.transact([], [get(owed)]).found == [[]]
         assert two.get_lock(LOCK).acquire(False)
+
+
+def test_a_waiter_whose_watch_fell_silent_looks_for_itself(
+    url: str, proxy: Proxy, space: str
+) -> None:
+    with (
+        started(url, namespace=space) as one,
+        started(url, namespace=space, timeout=1, lock_timeout=30) as two,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        held, waited = one.get_lock(LOCK), two.get_lock(LOCK)
+        assert held.acquire()
+        gateway: Any = two._gateway  # type: ignore[attr-defined]
+        gateway._host, gateway._port = proxy.address  # where connections to come lead
+        waiting = threads.submit(waited.acquire, 10.0)
+        while not gateway._streams:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        proxy.stall()
+        gateway._host, gateway._port = urlsplit(url).hostname, urlsplit(url).port
+        assert held.release()
+        began = time.monotonic()
+        assert waiting.result()
+        assert time.monotonic() - began < 5
+        proxy.heal()
 
 
 def test_broken_connections_are_replaced(relayed: str, proxy: Proxy, space: str) -> None:

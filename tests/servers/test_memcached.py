@@ -24,6 +24,7 @@ from conformance.coordination import (
     ToozError,
     get_coordinator,
 )
+from conformance.drivers._memcached_lock import Ledger, _Turn
 from conformance.faults.proxy import Proxy
 
 BACKEND = "memcached"
@@ -219,6 +220,50 @@ def test_a_heartbeat_tells_once_what_the_server_lost(server: Client, make: Make)
     coordinator.join_group(b"g").get()
     assert lock.acquire(False)
     coordinator.heartbeat()
+
+
+def test_a_session_that_ends_while_its_member_joins_is_made_anew(
+    server: Client, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one: Any = make()
+    one.create_group(b"g").get()
+    join = one._groups.join
+
+    def late(*arguments: Any, **options: Any) -> int:
+        mark: int = join(*arguments, **options)
+        monkeypatch.setattr(one._groups, "join", join)
+        server.delete(session_key(one))
+        one._renew_session()  # as the next heartbeat does, in its thread
+        return mark
+
+    monkeypatch.setattr(one._groups, "join", late)
+    one.join_group(b"g").get()
+    assert one.get_members(b"g").get() == {b"m0"}
+    server.delete(session_key(one))
+    with pytest.raises(ToozConnectionError, match="membership of group b'g'"):
+        one.heartbeat()
+
+
+def test_a_waiter_that_is_interrupted_once_it_has_the_lock_gives_it_back(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = make(lock_timeout=30.0), make(b"m1", lock_timeout=30.0)
+    held, waited = one.get_lock(b"l"), other.get_lock(b"l")
+    assert held.acquire()
+    end = _Turn.end
+
+    def interrupted(self: _Turn, ledger: Ledger) -> None:
+        end(self, ledger)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Turn, "end", interrupted)
+    threading.Timer(0.2, held.release).start()
+    with pytest.raises(KeyboardInterrupt):
+        waited.acquire(10.0)
+    monkeypatch.setattr(_Turn, "end", end)
+    assert not waited.acquired
+    other.heartbeat()
+    assert held.acquire(blocking=False)
 
 
 def test_an_evicted_group_is_told_of(server: Client, make: Make) -> None:

@@ -208,6 +208,33 @@ def test_breaking_a_lock_lets_those_in_who_wait(make: Maker) -> None:
     assert not broken.break_()
 
 
+def test_a_question_about_a_broken_hold_gives_back_no_later_one(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = make().get_lock(b"lock")
+    assert lock.acquire()
+    assert make(b"other").get_lock(b"lock").break_()
+    release = lock._release
+    threads: list[threading.Thread] = []
+
+    def take_anew() -> None:
+        lock.release()
+        assert lock.acquire(5.0)
+
+    def slow() -> bool:
+        monkeypatch.setattr(lock, "_release", release)
+        threads.append(threading.Thread(target=take_anew))
+        threads[0].start()
+        threads[0].join(0.5)
+        return release()
+
+    monkeypatch.setattr(lock, "_release", slow)
+    assert not lock.is_still_owner()
+    threads[0].join()
+    assert lock.acquired
+    assert lock.is_still_owner()
+
+
 def test_objects_of_one_coordinator_exclude_each_other(make: Maker) -> None:
     """GET_LOCK would give a session again what it has; broken locks are free here too."""
     one = make()

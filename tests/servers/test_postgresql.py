@@ -24,6 +24,8 @@ from conformance.coordination import (
     ToozError,
     get_coordinator,
 )
+from conformance.drivers import _postgresql_schema as sql
+from conformance.drivers._postgresql_connection import Connection
 from conformance.faults.proxy import Proxy
 
 BACKEND = "postgresql"
@@ -252,10 +254,12 @@ def test_a_waiter_is_served_when_the_holder_dies(
 ) -> None:
     one, other = make(), make()
     assert one.get_lock(b"l").acquire()
-    threading.Timer(0.2, kill, (admin, one)).start()
+    killing = threading.Timer(0.2, kill, (admin, one))
+    killing.start()
     began = time.monotonic()
     assert other.get_lock(b"l").acquire(blocking=10)
     assert time.monotonic() - began < 2
+    killing.join()
 
 
 def test_waiters_go_on_when_a_lock_is_broken(make: Make) -> None:
@@ -307,6 +311,102 @@ def test_a_killed_waiters_connection_is_replaced(
 # -- many locks --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("fault", [OperationTimedOut, psycopg2.OperationalError, KeyboardInterrupt])
+def test_a_waiter_whose_connection_fails_once_the_lock_is_its_own_leaves_none_stuck(
+    make: Make, monkeypatch: pytest.MonkeyPatch, fault: type[BaseException]
+) -> None:
+    holder, waiter = make(b"holder"), make(b"waiter")
+    held, waited = holder.get_lock(b"lock"), waiter.get_lock(b"lock")
+    assert held.acquire()
+    run, failed = Connection.run, threading.Event()
+
+    def failing(self: Connection, statement: str, *arguments: Any, **options: Any) -> list[Any]:
+        if statement == sql.TURN_OVER and not failed.is_set():
+            failed.set()
+            raise fault
+        return run(self, statement, *arguments, **options)
+
+    monkeypatch.setattr(Connection, "run", failing)
+    got: list[bool] = []
+
+    def wait() -> None:
+        try:
+            got.append(waited.acquire(5.0))
+        except BaseException:
+            got.append(False)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.2)
+    assert held.release()
+    thread.join()
+    assert failed.is_set()
+    assert waited.acquired == got[0] == (fault is not KeyboardInterrupt)
+    if got[0]:
+        assert waited.is_still_owner()
+        assert waited.release()
+    assert held.acquire(5.0)
+
+
+def test_a_question_about_a_broken_hold_gives_back_no_later_one(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator: Any = make()
+    lock = coordinator.get_lock(b"lock")
+    assert lock.acquire()
+    assert make(b"other").get_lock(b"lock").break_()
+    release = lock._release
+    threads: list[threading.Thread] = []
+
+    def take_anew() -> None:
+        lock.release()
+        assert lock.acquire(5.0)
+
+    def slow() -> bool:
+        monkeypatch.setattr(lock, "_release", release)
+        threads.append(threading.Thread(target=take_anew))
+        threads[0].start()
+        threads[0].join(0.5)
+        given_back: bool = release()
+        return given_back
+
+    monkeypatch.setattr(lock, "_release", slow)
+    assert not lock.is_still_owner()
+    threads[0].join()
+    assert lock.acquired
+    assert lock.is_still_owner()
+
+
+def test_an_exchange_that_is_interrupted_leaves_the_connection_good(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator: Any = make()
+    main = coordinator._session._main
+
+    class Interrupted:
+        def __init__(self, cursor: Any) -> None:
+            self.cursor = cursor
+
+        def execute(self, *arguments: Any) -> None:
+            self.cursor.execute(*arguments)
+            raise KeyboardInterrupt
+
+    class Raw:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(raw, name)
+
+        def cursor(self) -> Interrupted:
+            return Interrupted(raw.cursor())
+
+    raw = main._raw
+    lock = coordinator.get_lock(b"lock")
+    monkeypatch.setattr(main, "_raw", Raw())
+    with pytest.raises(KeyboardInterrupt):
+        lock.acquire(blocking=False)
+    monkeypatch.setattr(main, "_raw", raw)
+    assert lock.acquire(blocking=False)
+
+
 def test_hundreds_of_locks_need_few_connections(
     make: Make, admin: Callable[..., list[Any]]
 ) -> None:
@@ -353,6 +453,28 @@ def test_calls_time_out_and_keep_what_is_held(relayed: str, proxy: Proxy, make: 
     assert coordinator.heartbeat() > 0
     coordinator.stop()
     assert other.get_lock(b"kept").acquire(blocking=False)
+
+
+def test_what_a_call_that_timed_out_took_is_given_back_though_nothing_more_is_asked(
+    relayed: str, proxy: Proxy, make: Make
+) -> None:
+    namespace = f"test-{secrets.token_hex(6)}"
+    other = make(b"other", namespace=namespace).get_lock(b"lock")
+    one = get_coordinator(relayed, b"one", namespace=namespace, timeout=1.0)
+    one.start()
+    try:
+        lock = one.get_lock(b"lock")
+        proxy.stall()
+        with pytest.raises(OperationTimedOut):
+            lock.acquire(blocking=False)
+        proxy.heal()
+        time.sleep(0.2)  # what was held back arrives, and takes the lock
+        assert other.acquire(5.0)
+        assert not lock.acquired
+        assert not lock.acquire(blocking=False)
+    finally:
+        one.stop()
+    assert not [t for t in threading.enumerate() if t.name == "postgresql-debts"]
 
 
 def test_stop_returns_when_the_server_does_not_answer(relayed: str, proxy: Proxy) -> None:

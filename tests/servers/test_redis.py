@@ -341,6 +341,53 @@ def test_what_was_not_renewed_is_lost_and_known_to_be(place: Place) -> None:
     assert lock.acquire(False)
 
 
+def test_an_answer_that_came_too_late_grants_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = place.coordinator(lock_timeout=0.2), place.coordinator(b"other")
+    lock, session = one.get_lock(LOCK), one._session
+    run = session.run
+
+    def late(*arguments: Any) -> Any:
+        answer = run(*arguments)
+        time.sleep(0.4)
+        return answer
+
+    monkeypatch.setattr(session, "run", late)
+    assert not lock.acquire(blocking=False)
+    monkeypatch.setattr(session, "run", run)
+    assert other.get_lock(LOCK).acquire(blocking=False)
+
+
+@pytest.mark.parametrize(
+    ("asking", "exchange"), [("is_still_owner", "command"), ("heartbeat", "run")]
+)
+def test_an_answer_about_a_former_hold_ends_no_later_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch, asking: str, exchange: str
+) -> None:
+    coordinator = place.coordinator()
+    lock, session = coordinator.get_lock(LOCK), coordinator._session
+    ask = getattr(session, exchange)
+    assert lock.acquire()
+
+    def another_thread_takes_it_anew() -> None:
+        assert lock.release()
+        assert lock.acquire(blocking=False)
+
+    def slow(*arguments: Any) -> Any:
+        monkeypatch.setattr(session, exchange, ask)
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(another_thread_takes_it_anew).result()
+        return ask(*arguments)
+
+    monkeypatch.setattr(session, exchange, slow)
+    getattr(lock, asking)()
+    assert lock.acquired
+    coordinator.heartbeat()
+    assert lock.release()
+    assert not place.keys()
+
+
 def test_beating_keeps_everything(place: Place) -> None:
     me, other = place.coordinator(timeout=0.6, socket_timeout=5.0), place.coordinator(b"other")
     lock = me.get_lock(LOCK)

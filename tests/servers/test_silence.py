@@ -157,3 +157,17 @@ def test_a_waiter_does_not_wait_for_ever(
         assert not ended.result()
         proxy.heal()
     assert holder.is_still_owner()
+
+
+def test_threads_that_share_a_coordinator_do_not_wait_one_after_the_other(
+    relayed: str, proxy: Proxy, make: Callable[..., Coordinator]
+) -> None:
+    one = make(b"one", relayed)
+    # By then what was not renewed has run out, and connections are to be made anew.
+    time.sleep(2.5 * _TIMEOUT)
+    proxy.cut()
+    proxy.stall()
+    locks = [one.get_lock(b"%d" % number) for number in range(16)]
+    wrong = _endings({str(lock.name): partial(lock.acquire, False) for lock in locks})
+    proxy.heal()
+    assert not wrong
