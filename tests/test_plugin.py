@@ -23,6 +23,8 @@ from tests.conftest import Pytest
 
 T = TypeVar("T")
 
+_SERVERLESS = "--implementation=serverless:make_coordinator"
+
 SCENARIOS = '''
 import pytest
 from conformance.characteristics import Characteristics as C
@@ -213,24 +215,8 @@ def test_remote(trial):
 """
     )
     assert "1 deselected" in run_pytest("--backend=file", str(test)).stdout
-    away = ("--backend=zookeeper", "--backend-url=zookeeper://127.0.0.1:1/", _gone(tmp_path))
+    away = ("--backend=zookeeper", "--backend-url=zookeeper://127.0.0.1:1/", _SERVERLESS)
     assert "1 passed" in run_pytest(*away, str(test)).stdout
-
-
-def _gone(directory: Path) -> str:
-    """Return the option for reference drivers that find no server after they were tried out."""
-    (directory / "gone.py").write_text(
-        """
-from conformance.coordination import get_coordinator
-
-def coordinator(url, member_id, **options):
-    made = get_coordinator(url, member_id, **options)
-    if member_id == b"asking":
-        made.start = made.stop = lambda: None
-    return made
-"""
-    )
-    return "--implementation=gone:coordinator"
 
 
 def test_it_works_with_xdist(run_pytest: Pytest, scenarios: Path, tmp_path: Path) -> None:
@@ -357,7 +343,7 @@ def test_no_password_of_a_url_is_shown_or_kept(
         "-k",
         "exclusive and threads",
         "--showlocals",
-        *([_gone(tmp_path)] if gone else []),
+        *([_SERVERLESS] if gone else []),
     )
     assert "ToozConnectionError" in done.stdout
     assert "redis://:***@127.0.0.1:1" in done.stdout

@@ -117,6 +117,7 @@ def test_a_server_of_somebody_elses_is_not_restarted(run_pytest: Pytest, tmp_pat
     run_pytest(
         *("--pyargs", "conformance.scenarios.test_restarts"),
         *("--backend=redis", "--backend-url=redis://127.0.0.1:1"),
+        "--implementation=serverless:make_coordinator",
     )
     (path,) = tmp_path.glob("results/*/result.json")
     results = load_run(path).scenarios
