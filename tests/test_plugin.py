@@ -264,6 +264,8 @@ def _start(tmp_path: Path, arguments: Sequence[str]) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        # What was started in the background has it ignored, and so have all its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -294,9 +296,12 @@ def test_slow(trial):
 
 
 @pytest.mark.parametrize("backend", ["file", "ipc"])
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("ending", "status"),
+    [(signal.SIGINT, pytest.ExitCode.INTERRUPTED), (signal.SIGKILL, -signal.SIGKILL)],
+)
 def test_a_run_that_is_ended_leaves_nothing(
-    tmp_path: Path, run_pytest: Pytest, backend: str, ending: signal.Signals
+    tmp_path: Path, run_pytest: Pytest, backend: str, ending: signal.Signals, status: int
 ) -> None:
     (tmp_path / "test_slow.py").write_text(SLOW)
     (tmp_path / "test_ends.py").write_text(SCENARIOS)
@@ -305,6 +310,7 @@ def test_a_run_that_is_ended_leaves_nothing(
     workers = _until(lambda: [p for p in _workers(directory) if p != run.pid])
     os.kill(run.pid, ending)
     run.communicate(timeout=60)
+    assert run.returncode == status
     _until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
     run_pytest(f"--backend={backend}", "test_ends.py", "-k", "holds")
     assert not directory.exists()
