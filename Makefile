@@ -46,7 +46,7 @@ gate: $(STAMP)
 servers: $(STAMP)
 	@names=$$($(BIN)/conformance backends --servers) && \
 	  if [ -n "$$names" ]; then \
-	    $(PYTEST) --backend=$$names -q --pyargs conformance.scenarios tests/servers; \
+	    $(PYTEST) --backend=$$names -q tests/servers --pyargs conformance.scenarios; \
 	  fi
 	@$(BIN)/conformance backends --missing
 
