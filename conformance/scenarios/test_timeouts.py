@@ -75,7 +75,8 @@ def _timeouts(trial: Trial) -> list[float]:
 
 
 def _trials(trial: Trial) -> int:
-    return 2 if trial.profile.trials < 16 else trial.profile.trials // 4
+    """Return how many plans: at least one for each setting, as each lasts some time-outs."""
+    return max(len(_TIMEOUTS), trial.profile.trials // 8)
 
 
 def test_a_paused_holder_keeps_its_lock(trial: Trial) -> None:
