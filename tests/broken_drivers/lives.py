@@ -57,13 +57,17 @@ class KeepsTheDead(FileDriver):
 
 
 class _SlowSession(Session):
-    """A session that notices the death of another a moment later."""
+    """A session that notices the death of another a moment later, when all others do."""
 
     def _is_alive(self, session: str) -> bool:
-        noticed = vars(self).setdefault("_noticed", {})
         if super()._is_alive(session):
             return True
-        return time.monotonic() < noticed.setdefault(session, time.monotonic() + _MOMENT)
+        with self._medium.open(f"noticed.{session}", create=True) as stamp:
+            stamp.wait_flock(EXCLUSIVE, Deadline(_LONG))
+            if not (first := stamp.read()):
+                first = str(time.monotonic()).encode()
+                stamp.write(first)
+        return time.monotonic() < float(first) + _MOMENT
 
 
 @meant_for(
