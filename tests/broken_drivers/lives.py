@@ -22,8 +22,9 @@ from .served import ServedDriver
 _LIVES = "test_starting_and_stopping_leaves_nothing"
 _CUT_OFF = "test_stopping_without_the_server_leaves_nothing"
 
-_WRITING = 0.001
-"""Seconds that a slow disc takes to write."""
+_WRITING = 0.003
+"""Seconds that a slow disc takes to write: much of what a busy client does, so that few kills
+hit it nowhere near."""
 
 _MOMENT = 0.4
 """Seconds after which a busy server notices that a client is gone."""

@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +28,8 @@ from conformance.coordination import (
 from conformance.drivers import _postgresql_schema as sql
 from conformance.drivers._postgresql_connection import Connection
 from conformance.faults.proxy import Proxy
+from tests.conftest import Pytest
+from tests.servers.leaks import assert_seen
 
 BACKEND = "postgresql"
 
@@ -516,3 +519,9 @@ def test_a_child_does_not_touch_the_parents_connections(make: Make) -> None:
     assert other.heartbeat() > 0
     assert held.release()
     assert wanted.acquire(blocking=False)
+
+
+def test_what_the_server_does_for_nobody_is_seen(
+    backend: str, url: str, run_pytest: Pytest, tmp_path: Path
+) -> None:
+    assert_seen("keeps_the_server_busy", "server processes, ", backend, url, run_pytest, tmp_path)
