@@ -299,17 +299,18 @@ def _read_is_written(history: History) -> Finding:
 
 
 def _differ(read: object, written: object) -> bool:
-    """Whether two values differ, in type too: 1 is not True, nor 1.0.
+    """Whether two values differ, in type too: 1 is not True, nor 1.0, nor 0.0 the same as -0.0."""
+    return _spelled(read) != _spelled(written)
 
-    The keys of a dict have no order; some servers sort them.
-    """
-    if type(read) is not type(written):
-        return True
-    if isinstance(read, dict) and isinstance(written, dict):
-        return read.keys() != written.keys() or any(_differ(read[k], written[k]) for k in read)
-    if isinstance(read, list) and isinstance(written, list):
-        return len(read) != len(written) or any(map(_differ, read, written))
-    return read != written
+
+def _spelled(value: object) -> tuple[str, object]:
+    """Return what tells a value from all others; the keys of a dict have no order."""
+    its: object = repr(value)
+    if isinstance(value, dict):
+        its = {_spelled(key): _spelled(inner) for key, inner in value.items()}
+    elif isinstance(value, list):
+        its = [_spelled(inner) for inner in value]
+    return type(value).__name__, its
 
 
 def _short(value: object) -> str:
