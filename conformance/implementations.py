@@ -20,6 +20,7 @@ import conformance
 from conformance.coordination import Characteristics, Coordinator, Feature, get_coordinator
 
 __all__ = [
+    "ASKING",
     "IMPLEMENTATIONS",
     "REFERENCE",
     "Driver",
@@ -37,7 +38,7 @@ REFERENCE = "reference"
 
 Factory = Callable[..., Coordinator]
 
-_ASKING = b"asking"
+ASKING = b"asking"
 """The member id of a coordinator that is only asked, or tried out."""
 
 _STEPS: Mapping[Feature, frozenset[str]] = {
@@ -113,7 +114,7 @@ def describe(implementation: str, url: str) -> Driver:
 
     :raises ValueError: no such implementation, or it has no driver for the URL
     """
-    coordinator = find_factory(implementation)(url, _ASKING)
+    coordinator = find_factory(implementation)(url, ASKING)
     kind = getattr(coordinator, "adapts", type(coordinator))
     features: frozenset[Feature] = frozenset(getattr(coordinator, "FEATURES", Feature))
     return Driver(
@@ -141,7 +142,7 @@ def try_out(implementation: str, url: str, seconds: float) -> None:
 
     def live() -> None:
         try:
-            coordinator = find_factory(implementation)(url, _ASKING)
+            coordinator = find_factory(implementation)(url, ASKING)
             coordinator.start()
             coordinator.stop()
         except BaseException as error:
@@ -155,7 +156,7 @@ def try_out(implementation: str, url: str, seconds: float) -> None:
     except TimeoutError as error:
         if ended.done():
             raise
-        raise TimeoutError(f"no answer in {seconds:.0f} seconds") from error
+        raise TimeoutError(f"no answer in {seconds:g} seconds") from error
 
 
 def spelled(error: Exception) -> str:

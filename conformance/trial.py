@@ -160,8 +160,9 @@ class Trial:
         :raises Falsified: stopping the coordinators failed
         """
         plan = plan.without(self.place.driver.lacks)
-        carry_out = steering or _perform_all
-        return self.steer(plan, lambda session: carry_out(session, plan))
+        if steering is None:
+            return self.steer(plan, lambda session: session.perform_all(plan.phases))
+        return self.steer(plan, lambda session: steering(session, plan))
 
     def steer(self, plan: Plan, steering: Callable[[Session], None]) -> History:
         """Run a plan whose phases ``steering`` has performed, doing more in between.
@@ -391,11 +392,6 @@ class Trial:
             raise Falsified(enough.finding) from None
         for plan in islice(cycle(different), max(0, trials - len(different))):
             examine(plan)
-
-
-def _perform_all(session: Session, plan: Plan) -> None:
-    for phase in plan.phases:
-        session.perform(phase)
 
 
 def _falsified_by(examine: Callable[[Plan], Finding], plan: Plan) -> Falsified | None:

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from conformance.history import Fault, History, Operation
-from conformance.implementations import describe
-from conformance.profiles import PROFILES
 from conformance.scenarios.test_timeouts import _compare_recoveries
-from conformance.trial import Falsified, Inconclusive, Place, Trial
+from conformance.trial import Falsified, Inconclusive, Trial
 from conformance.workload.crew import Crew
 from conformance.workload.plan import Plan
 from tests.histories import SECOND, timed
+from tests.trials import make_trial
 
 HOLD = timed("acquire", 1, True)
 KILL = Fault("kill", 0, 2 * SECOND, 2 * SECOND + 1)
@@ -22,18 +21,8 @@ KILL = Fault("kill", 0, 2 * SECOND, 2 * SECOND + 1)
 
 @pytest.fixture
 def trial(tmp_path: Path) -> Iterator[Trial]:
-    url = f"file://{tmp_path}/file"
     with Crew() as crew:
-        yield Trial(
-            place=Place("file", url, "processes", describe("reference", url)),
-            scenario="test_made_up",
-            command="pytest",
-            seed=0,
-            profile=PROFILES["smoke"],
-            crew=crew,
-            directory=tmp_path / "trials",
-            evidence_directory=tmp_path / "evidence",
-        )
+        yield make_trial(crew, tmp_path, level="processes", profile="smoke")
 
 
 def _free_after(seconds: float) -> History:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from conformance.characteristics import Characteristics, Feature
 from conformance.history import History
 from conformance.implementations import describe
-from conformance.profiles import PROFILES, Profile
+from conformance.profiles import Profile
 from conformance.results import load_evidence
 from conformance.trial import Falsified, Inconclusive, Least, NotExercised, Place, Trial
 from conformance.verdict import Finding, Verdict
@@ -20,6 +20,7 @@ from conformance.workload.crew import Crew
 from conformance.workload.plan import Phase, Plan, Step
 from conformance.workload.strategies import exclusive_cycles, plans
 from tests.histories import timed
+from tests.trials import make_trial
 
 LOCK = b"lock-a"
 HELD = Finding(Verdict.HELD, "a rule")
@@ -34,17 +35,7 @@ def crew() -> Iterator[Crew]:
 
 @pytest.fixture
 def trial(crew: Crew, tmp_path: Path) -> Trial:
-    url = f"file://{tmp_path}/file"
-    return Trial(
-        place=Place("file", url, "threads", describe("reference", url)),
-        scenario="test_made_up",
-        command="pytest",
-        seed=3,
-        profile=PROFILES["gate"],
-        crew=crew,
-        directory=tmp_path / "trials",
-        evidence_directory=tmp_path / "evidence",
-    )
+    return make_trial(crew, tmp_path)
 
 
 def lengths(trial: Trial) -> st.SearchStrategy[Plan]:

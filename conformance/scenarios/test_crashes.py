@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Set
 
 import pytest
@@ -13,6 +12,7 @@ from conformance.characteristics import Characteristics, Feature
 from conformance.checkers.exercise import contended_grants, succeeded
 from conformance.history import History, Operation, lane
 from conformance.scenarios import judges
+from conformance.scenarios.patience import perform_until_held
 from conformance.trial import Judge, Least, Steering, Trial
 from conformance.verdict import Finding, Verdict
 from conformance.workload.plan import Phase, Plan, PlannedFault, Step, long_after
@@ -37,12 +37,6 @@ _BUSY = 50
 
 _TIMEOUT = 2.0
 """The driver's time-out, in seconds: long for one exchange with a server, short to outwait."""
-
-_SLOW = 5.0
-"""Seconds for which survivors look again: a busy machine takes less, a time-out longer."""
-
-_AGAIN_SECONDS = 0.02
-"""How long they idle in between."""
 
 
 def _trials(trial: Trial) -> int:
@@ -93,13 +87,8 @@ def _patiently(trial: Trial) -> Steering:
 
     def carry_out(session: Session, plan: Plan) -> None:
         *before, last = plan.phases
-        for phase in before:
-            session.perform(phase)
-        end = time.monotonic() + _SLOW
-        session.perform(last)
-        while last_calls(session.history()).verdict is not Verdict.HELD and time.monotonic() < end:
-            time.sleep(_AGAIN_SECONDS)
-            session.perform(last)
+        session.perform_all(before)
+        perform_until_held(session, last, lambda: last_calls(session.history()))
 
     return carry_out
 

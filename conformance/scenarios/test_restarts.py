@@ -159,8 +159,7 @@ def _restart(trial: Trial, spare: Spare, *, kill: bool) -> None:
         *before, waiting, gone, starting = plan.phases
 
         def steer(session: Session) -> None:
-            for phase in before:
-                session.perform(phase)
+            session.perform_all(before)
             survey = _Survey(session, driver)
             with session.during(waiting):
                 _wait_begun(session)

@@ -39,9 +39,8 @@ seen above the noise of a busy machine."""
 _SHARE = 0.5
 """The recovery grows with the time-out when it grows by more than this share of it."""
 
-_FEWEST_RECOVERIES, _RECOVERIES = 4, 4
-"""How many are measured, half of them at either setting, before they are compared; and how
-many at the longer setting at most."""
+_RECOVERIES = 2
+"""How many are measured at either setting, and how many more, at most, at the longer one."""
 
 
 def _silenced(trial: Trial, options: dict[str, Any], alone: list[Step]) -> tuple[Any, ...]:
@@ -181,40 +180,49 @@ def _compare_recoveries(trial: Trial, hold: list[Step], want: Any) -> None:
     waits for a time-out never takes less, and a busy machine does sooner or later.
     """
     short, long = _RECOVERY_TIMEOUTS
-    best: dict[float, float] = {}
-    for number, timeout in enumerate([short, short, *[long] * _RECOVERIES]):
-        if number >= _FEWEST_RECOVERIES and best[long] - best[short] <= _SHARE * (long - short):
+    at_short = min(_recover(trial, hold, want, short)[0] for _ in range(_RECOVERIES))
+    at_long = float("inf")
+    for number in range(2 * _RECOVERIES):
+        seconds, history, plan = _recover(trial, hold, want, long)
+        at_long = min(at_long, seconds)
+        has_grown = at_long - at_short > _SHARE * (long - short)
+        if number + 1 >= _RECOVERIES and not has_grown:
             return
-        plan = Plan(
-            {0: 0, 1: 1},
-            [
-                Phase({0: hold}),
-                Phase({1: want(timeout)}, [PlannedFault("kill", 0, at=0.05)]),
-            ],
-            options={"timeout": timeout},
-            patience=60.0,
-        )
-        history = trial.run(plan)
-        trial.conclude(history, judges.locks, plan)
-        recovery = _recovery(history)
-        trial.require(
-            recovery is not None,
-            "recovery",
-            f"what a killed client held was not free {long_after(timeout):g} s later, at "
-            f"a time-out of {timeout:g} s",
-            history,
-            plan,
-        )
-        best[timeout] = min(recovery or 0.0, best.get(timeout, float("inf")))
     finding = Finding(
         Verdict.FALSIFIED,
         "recovery",
-        f"what a killed client held was free after {best[short]:.2f} s at a time-out of "
-        f"{short:g} s, and after {best[long]:.2f} s at {long:g} s: it waits for the time-out",
+        f"what a killed client held was free after {at_short:.2f} s at a time-out of "
+        f"{short:g} s, and after {at_long:.2f} s at {long:g} s: it waits for the time-out",
         history.operations[-1:],
     )
-    if best[long] - best[short] > _SHARE * (long - short):
-        trial.falsify(finding, history, plan)
+    trial.falsify(finding, history, plan)
+
+
+def _recover(
+    trial: Trial, hold: list[Step], want: Any, timeout: float
+) -> tuple[float, History, Plan]:
+    """Kill a holder; return the seconds until what it held was free, and what tells of it."""
+    plan = Plan(
+        {0: 0, 1: 1},
+        [
+            Phase({0: hold}),
+            Phase({1: want(timeout)}, [PlannedFault("kill", 0, at=0.05)]),
+        ],
+        options={"timeout": timeout},
+        patience=60.0,
+    )
+    history = trial.run(plan)
+    trial.conclude(history, judges.locks, plan)
+    seconds = _recovery(history)
+    trial.require(
+        seconds is not None,
+        "recovery",
+        f"what a killed client held was not free {long_after(timeout):g} s later, at "
+        f"a time-out of {timeout:g} s",
+        history,
+        plan,
+    )
+    return seconds or 0.0, history, plan
 
 
 def _recovery(history: History) -> float | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
 from hypothesis import strategies as st
 
@@ -11,7 +9,7 @@ from conformance.characteristics import Characteristics, Feature
 from conformance.checkers.watches import check_watches
 from conformance.history import History
 from conformance.scenarios import judges
-from conformance.scenarios.links import Unsettled, insist
+from conformance.scenarios.patience import perform_until_held
 from conformance.trial import Least, Trial
 from conformance.verdict import Finding, Verdict
 from conformance.workload.plan import Phase, Plan, PlannedFault, Step, long_after
@@ -25,9 +23,6 @@ NEIGHBOUR = GROUP + b"/x"
 """A group whose name begins like the watched one's."""
 
 _RUN = Step("run_watchers")
-
-_SLOW = 5.0
-"""Seconds for which watchers are run again: a server learns of a death a moment later."""
 
 
 def _reported(history: History) -> int:
@@ -167,12 +162,8 @@ def test_an_election_is_reported_once_to_the_elected(trial: Trial) -> None:
 
 def _hear_of_both(session: Session, plan: Plan) -> None:
     """Carry out a plan; then run watchers until both members that went were reported."""
-    for phase in plan.phases:
-        session.perform(phase)
-    with contextlib.suppress(Unsettled):
-        insist(
-            session, 0, _RUN, _SLOW, lambda _: _both_left(session.history()).verdict is Verdict.HELD
-        )
+    session.perform_all(plan.phases)
+    perform_until_held(session, Phase({0: [_RUN]}), lambda: _both_left(session.history()))
 
 
 def _both_left(history: History) -> Finding:

@@ -138,6 +138,11 @@ class Session:
         with self.during(phase):
             pass
 
+    def perform_all(self, phases: Iterable[Phase]) -> None:
+        """Carry out phases, one after the other."""
+        for phase in phases:
+            self.perform(phase)
+
     @contextlib.contextmanager
     def during(self, phase: Phase) -> Iterator[None]:
         """Carry out a phase while the body has other clients perform others.
@@ -327,6 +332,5 @@ def run(crew: Crew, target: Target, plan: Plan, directory: Path) -> History:
     :raises WorkerFailed: the harness could not start its processes
     """
     with Session(crew, target, plan, directory) as session:
-        for phase in plan.phases:
-            session.perform(phase)
+        session.perform_all(plan.phases)
         return session.history()
