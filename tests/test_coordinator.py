@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import threading
+import weakref
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -85,22 +86,21 @@ def test_stopping_bears_with_locks_that_are_made_meanwhile() -> None:
         def _make_lock(self, name: bytes) -> Any:
             return Idle()
 
+    class Interrupted(weakref.WeakSet[Any]):
+        """Another thread makes a lock once the first of these has been looked at."""
+
+        def __iter__(self) -> Iterator[Any]:
+            locks = super().__iter__()
+            yield next(locks)
+            making.start()
+            making.join(0.2)
+            yield from locks
+
     one = Locking(b"member", urlsplit("locking://"), DriverOptions())
-    kept = [one.get_lock(b"lock") for _ in range(5000)]
-    ended = threading.Event()
-
-    def make() -> None:
-        while not ended.is_set():
-            kept[0] = one.get_lock(b"lock")
-
-    making, interval = threading.Thread(target=make), sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    making.start()
-    try:
-        for _ in range(3):
-            one.start()
-            one.stop()
-    finally:
-        ended.set()
-        making.join()
-        sys.setswitchinterval(interval)
+    made = [one.get_lock(b"lock") for _ in range(3)]
+    making = threading.Thread(target=lambda: made.append(one.get_lock(b"lock")))
+    one._made_locks = Interrupted(made)
+    one.start()
+    one.stop()
+    making.join()
+    assert len(made) == 4
