@@ -70,8 +70,17 @@ class TlsFront:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with contextlib.suppress(OSError, asyncio.CancelledError):  # either end may just go
-            far_reader, far_writer = await asyncio.open_connection(*self._server)
+        try:
+            with contextlib.suppress(OSError, asyncio.CancelledError):  # either end may just go
+                await self._link(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass on what either end says until one of them ends."""
+        far_reader, far_writer = await asyncio.open_connection(*self._server)
+        # Closed in any case: who is told to end once more does not get past the last wait.
+        with contextlib.closing(far_writer):
             ways = [
                 asyncio.ensure_future(_pass_on(reader, far_writer)),
                 asyncio.ensure_future(_pass_on(far_reader, writer)),
@@ -82,8 +91,6 @@ class TlsFront:
                 for way in ways:
                     way.cancel()
                 await asyncio.gather(*ways, return_exceptions=True)
-                far_writer.close()
-        writer.transport.abort()
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
