@@ -9,21 +9,16 @@ API", "Transactions").
 
 from __future__ import annotations
 
-import threading
-import warnings
-import weakref
-from typing import Any, NamedTuple
+import ssl
+from typing import Any
 
 import msgspec
-import requests
 from consul import std
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import InsecureRequestWarning
 
-from conformance.drivers.remote import abandon_socket
+from conformance.drivers._http import Reply, Session
 from conformance.errors import ToozConnectionError, ToozError
 
-__all__ = ["Client", "Entry", "Operation", "Refused", "TooLarge", "Verification"]
+__all__ = ["Client", "Entry", "Operation", "Refused", "TooLarge"]
 
 _LARGEST_REQUEST = 524_288
 """Bytes of a transaction that a server takes, where its ``txn_max_req_len`` and
@@ -33,10 +28,6 @@ answers a larger one before it has read it, which here would be a broken connect
 _DENIED = "Permission denied"
 """How the reason begins for which a transaction is refused to a token that may not write a
 key; it is no condition that does not hold (``ErrPermissionDenied`` in Consul's server 1.8)."""
-
-_KEPT_CONNECTIONS = 128
-"""Up to how many idle connections are kept; an agent takes 200 of one address by default
-(Consul 1.8, "Agent", "Configuration", ``http_max_conns_per_client``)."""
 
 
 class Entry(msgspec.Struct, frozen=True, rename="pascal"):
@@ -86,82 +77,40 @@ class TooLarge(ToozError):
     """What was to be stored is more than Consul takes."""
 
 
-class Verification(NamedTuple):
-    """How TLS is used: whether at all, against which authorities, with which certificate."""
-
-    tls: bool
-    authorities: bool | str
-    certificate: str | tuple[str, str] | None
-
-
 class Client(std.HTTPClient):  # type: ignore[misc] # python-consul has no types
     """A client of one agent; any number of threads may use it.
 
     python-consul's own calls wait for ever, put the ACL token into URLs, and take the
-    address from the environment; so only its way of speaking HTTP is used.
+    address from the environment; so only its way of speaking HTTP is used, with a session
+    of this project's.
 
     :param host: where the agent runs
     :param port: its port
-    :param verification: how TLS is used
     :param token: the ACL token, if any
     :param timeout: seconds for which each answer is waited for
+    :param tls: how connections are secured, if they are
     """
 
     def __init__(
-        self,
-        host: str,
-        port: int,
-        verification: Verification,
-        token: str | None,
-        timeout: float,
+        self, host: str, port: int, token: str | None, timeout: float, tls: ssl.SSLContext | None
     ) -> None:
-        super().__init__(
-            f"[{host}]" if ":" in host else host,
-            port,
-            "https" if verification.tls else "http",
-            verification.authorities,
-            verification.certificate,
-        )
+        scheme = "http" if tls is None else "https"
+        super().__init__(f"[{host}]" if ":" in host else host, port, scheme)
         self._timeout = timeout
-        self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._pools: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._mutex = threading.Lock()
-        self.answering = True
-        """Whether the last exchange brought an answer."""
-        if verification.tls and not verification.authorities:
-            # Whoever asks for no verification need not be told at each request.
-            warnings.filterwarnings("ignore", category=InsecureRequestWarning)
-        self.session.trust_env = False  # no proxies, and no passwords out of ~/.netrc
-        self.session.headers["Accept-Encoding"] = "identity"
+        self.session = Session(host, port, timeout=timeout, tls=tls)
         if token is not None:
             self.session.headers["X-Consul-Token"] = token
-        adapter = requests.adapters.HTTPAdapter(
-            pool_connections=1, pool_maxsize=_KEPT_CONNECTIONS, max_retries=0
-        )
-        adapter.poolmanager.pool_classes_by_scheme = {
-            "http": self._noting(HTTPConnectionPool),
-            "https": self._noting(HTTPSConnectionPool),
-        }
-        self.session.mount(f"{self.scheme}://", adapter)
+        self.answering = True
+        """Whether the last exchange brought an answer."""
 
     def close(self) -> None:
-        """Close the connections; the next request makes others.
-
-        A session of requests forgets its pools, whose connections would stay open until
-        they are collected as garbage.
-        """
-        with self._mutex:
-            pools = list(self._pools)
+        """Close the connections; the next exchange makes others."""
         self.session.close()
-        for pool in pools:
-            pool.close()
         self.answering = True
 
     def disown(self) -> None:
         """In a forked child: see that nothing here touches the parent's connections."""
-        for connection in list(self._connections):
-            if connection.sock is not None:
-                abandon_socket(connection.sock.fileno())
+        self.session.disown()
 
     # -- keys ---------------------------------------------------------------------------
 
@@ -179,7 +128,7 @@ class Client(std.HTTPClient):  # type: ignore[misc] # python-consul has no types
             )
         # The mode counts only where nothing is changed; all else goes through the leader.
         response = self._ask("PUT", "/v1/txn", {"consistent": ""}, body, accepted=(200, 409))
-        outcome = msgspec.json.decode(response.text, type=_Outcome)
+        outcome = msgspec.json.decode(response.content, type=_Outcome)
         if outcome.errors:
             first = min(outcome.errors, key=lambda error: error.op_index)
             if first.what.startswith(_DENIED):
@@ -214,7 +163,7 @@ class Client(std.HTTPClient):  # type: ignore[misc] # python-consul has no types
         )
         if response.status_code == 404:
             return []
-        return msgspec.json.decode(response.text, type=list[Entry])
+        return msgspec.json.decode(response.content, type=list[Entry])
 
     # -- sessions -----------------------------------------------------------------------
 
@@ -233,39 +182,19 @@ class Client(std.HTTPClient):  # type: ignore[misc] # python-consul has no types
         *,
         patience: float = 0.0,
         accepted: tuple[int, ...],
-    ) -> requests.Response:
+    ) -> Reply:
+        uri = self.uri(path, parameters)
         try:
-            response: requests.Response = self.session.request(
-                method,
-                self.uri(path, parameters),
-                data=body or None,
-                timeout=(self._timeout, self._timeout + patience),
-                verify=self.verify,
-                cert=self.cert,
-                allow_redirects=False,
+            reply: Reply = self.session.request(
+                method, uri, body or None, timeout=self._timeout + patience
             )
-        except requests.RequestException:
+        except OSError:
             self.answering = False
             raise
         self.answering = True
-        response.encoding = "utf-8"
-        if response.status_code not in accepted:
-            raise _error(response.status_code, response.text.strip()[:500])
-        return response
-
-    def _noting(self, kind: type[Any]) -> type[Any]:
-        """Return a kind of connection pool that notes itself and the connections it makes."""
-        connections, pools, mutex = self._connections, self._pools, self._mutex
-
-        class Noting(kind):  # type: ignore[misc] # one of urllib3's two
-            def _new_conn(self) -> Any:
-                connection = super()._new_conn()
-                with mutex:
-                    pools.add(self)
-                    connections.add(connection)
-                return connection
-
-        return Noting
+        if reply.status_code not in accepted:
+            raise _error(reply.status_code, reply.text.strip()[:500])
+        return reply
 
 
 class _Result(msgspec.Struct, rename={"kv": "KV"}):

@@ -21,7 +21,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 import msgspec
-import requests
 
 from conformance.drivers._consul_client import Client, Operation, Refused, duration
 from conformance.drivers.remote import Lease, turn
@@ -167,7 +166,7 @@ class Sessions:
         try:
             if session is not None and self.client.answering:
                 self._destroy(session)
-        except (requests.RequestException, ToozError) as error:
+        except (OSError, ToozError) as error:
             _log.warning("the session with Consul is left to its time-out: %s", error)
         finally:
             self.client.close()
@@ -185,7 +184,7 @@ class Sessions:
         with self._mutex:
             self._debts[key] = session, time.monotonic()
         if self.client.answering:
-            with suppress(requests.RequestException, ToozError):  # it stays owed
+            with suppress(OSError, ToozError):  # it stays owed
                 self.pay(key)
 
     def pay(self, prefix: str) -> None:
@@ -246,7 +245,7 @@ class Sessions:
         lease.renewed(sent)
         told = response.headers.get("Date")
         server_time = parsedate_to_datetime(told) if told else datetime.now(UTC)
-        identity: str = msgspec.json.decode(response.text)["ID"]
+        identity: str = msgspec.json.decode(response.content)["ID"]
         return Session(identity, lease, server_time, made)
 
     def _destroy(self, session: Session) -> None:

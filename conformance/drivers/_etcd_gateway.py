@@ -1,8 +1,7 @@
 """Exchanges with etcd through its JSON gateway, and the errors that they end in.
 
-The client library is etcd3gw; it keeps one connection, so each thread that asks takes one
-client out of a pool and puts it back. Nothing is sent twice, except what etcd refused for
-an authentication token that was out of date.
+The client library is etcd3gw, over a session of HTTP for any number of threads. Nothing is
+sent twice, except what etcd refused for an authentication token that was out of date.
 """
 
 from __future__ import annotations
@@ -12,17 +11,17 @@ import json
 import math
 import re
 import select
-from collections import deque
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import SplitResult
 
-import requests
 from etcd3gw.client import Etcd3Client
-from etcd3gw.exceptions import ConnectionTimeoutError, Etcd3Exception
+from etcd3gw.exceptions import Etcd3Exception
 
 from conformance.drivers._etcd_requests import Outcome, Request, outcome, watch
-from conformance.drivers.remote import abandon_socket, address, credentials
+from conformance.drivers._http import Session, Stream
+from conformance.drivers.remote import address, credentials
 from conformance.errors import OperationTimedOut, ToozConnectionError, ToozError
 
 __all__ = ["Gateway", "LeaseLost"]
@@ -50,30 +49,24 @@ class Gateway:
 
     :param url: whose host, port, user and password are used
     :param timeout: seconds for which each exchange is waited for
-    :param ca: the file of the authorities that sign the server's certificate
-    :param certificate: the files of the client's certificate and of its key
+    :param tls: how it is secured, if it is
     :raises ValueError: the URL's port is none
     """
 
     def __init__(
-        self,
-        url: SplitResult,
-        *,
-        secure: bool,
-        timeout: float,
-        ca: str | None = None,
-        certificate: tuple[str, str] | None = None,
+        self, url: SplitResult, *, timeout: float, tls: ssl.SSLContext | None = None
     ) -> None:
         self._host, self._port = address(url, _PORT)
         self._user, self._password = credentials(url)
-        self._protocol = "https" if secure else "http"
         self.timeout = timeout
-        self._ca = ca
-        self._certificate = certificate
-        self._api_path: str | None = None
+        self.session = Session(self._host, self._port, timeout=timeout, tls=tls)
+        self._client = Etcd3Client(
+            *(self._host, self._port, "http" if tls is None else "https"),
+            timeout=timeout,
+            api_path=None,  # it asks for the server's version
+            session=self.session,  # type: ignore[arg-type] # one of requests, so it says
+        )
         self._token: str | None = None
-        self._idle: deque[Etcd3Client] = deque()
-        self._streams: set[int] = set()
         self.hangs = False
         """Whether the last exchange was not answered in time."""
 
@@ -104,28 +97,16 @@ class Gateway:
             return self._exchange(path, request)
 
     def _exchange(self, path: str, request: Request) -> Any:
-        client = self._take()
-        try:
-            with self._translated():
-                self._authenticate(client)
-                answer = client.post(client.get_url(path), json=request)
-        except BaseException:
-            self._replace_connections(client)
-            raise
-        self._api_path = client.api_path
-        self._idle.append(client)
-        return answer
+        with self._translated():
+            self._authenticate()
+            return self._client.post(self._client.get_url(path), json=request)
 
-    def _authenticate(self, client: Etcd3Client) -> None:
-        """See that a client's requests bear a token, if the URL names a user."""
-        if self._user is None:
-            return
-        token = self._token
-        if token is None:
+    def _authenticate(self) -> None:
+        """See that requests bear a token, if the URL names a user."""
+        if self._user is not None and self._token is None:
             wanted = {"name": self._user, "password": self._password or ""}
-            answer = client.post(client.get_url("/auth/authenticate"), json=wanted)
-            token = self._token = answer["token"]
-        client.session.headers["Authorization"] = token
+            answer = self._client.post(self._client.get_url("/auth/authenticate"), json=wanted)
+            self._token = self.session.headers["Authorization"] = answer["token"]
 
     # -- being told ---------------------------------------------------------------------
 
@@ -139,46 +120,31 @@ class Gateway:
         before waiting. What was not done yet when one looked was not read with the
         confirmation either, so the socket tells when there is something to read.
         """
-        client = self._make_client()
-        with contextlib.closing(client.session), contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
             with self._translated():
-                self._authenticate(client)
-                response = client.session.post(
-                    client.get_url("/watch"),
-                    json=watch(key),
-                    stream=True,
-                    timeout=self.timeout,
-                )
-                stack.callback(response.close)
-                if response.status_code != requests.codes["ok"]:
-                    raise Etcd3Exception(response.text)
-                number = response.raw.fileno()
-                self._streams.add(number)
-                stack.callback(self._streams.discard, number)
-                messages = response.iter_content(None)  # the stream ends when it is dropped
-                if not _told(messages).get("created"):
+                self._authenticate()
+                streaming = self.session.streaming(self._client.get_url("/watch"), json=watch(key))
+                stream = stack.enter_context(streaming)
+                if stream.status_code != 200:
+                    raise Etcd3Exception(stream.rest())
+                if not _told(stream).get("created"):
                     raise Etcd3Exception("the watch was not confirmed")
             readable = select.poll()
-            readable.register(number, select.POLLIN)
+            readable.register(stream, select.POLLIN)
 
             def told(seconds: float) -> bool:
                 if not readable.poll(math.ceil(seconds * 1000)):
                     return False
                 with self._translated():
-                    return "events" in _told(messages)
+                    return "events" in _told(stream)
 
             yield told
 
     # -- connections --------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close the connections that no exchange is using."""
-        while True:
-            try:
-                client = self._idle.pop()
-            except IndexError:
-                return
-            client.session.close()
+        """Close the connections: those that exchanges are using, at their end."""
+        self.session.close()
 
     def disown(self) -> None:
         """In a forked child: let go of the parent's connections.
@@ -186,41 +152,13 @@ class Gateway:
         To close them says nothing to etcd, and with them nothing is held; only a watch
         would go on for as long as the child has it open.
         """
-        for number in self._streams:
-            abandon_socket(number)
-        self._streams = set()
-        self._idle = deque()
-
-    def _take(self) -> Etcd3Client:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return self._make_client()
-
-    def _make_client(self) -> Etcd3Client:
-        session = requests.Session()
-        session.trust_env = False  # neither a proxy nor a .netrc of the environment
-        session.verify = self._ca or True
-        session.cert = self._certificate
-        return Etcd3Client(
-            self._host,
-            self._port,
-            self._protocol,
-            timeout=self.timeout,
-            api_path=self._api_path,
-            session=session,
-        )
-
-    def _replace_connections(self, failed: Etcd3Client) -> None:
-        """Close a connection that failed, and those that may have broken as it did."""
-        failed.session.close()
-        self.close()
+        self.session.disown()
 
     # -- errors -------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn the errors of etcd, etcd3gw and requests into the API's own."""
+        """Turn the errors of etcd, etcd3gw and HTTP into the API's own."""
         try:
             yield
         except (Etcd3Exception, OSError, ValueError, LookupError) as error:
@@ -234,7 +172,7 @@ class Gateway:
         refusal = _refusal(error)
         if refusal is not None:
             return _refused(where, *refusal)
-        if isinstance(error, ConnectionTimeoutError | requests.Timeout):
+        if isinstance(error, TimeoutError):
             return OperationTimedOut(
                 f"{where} did not answer within {self.timeout:g} seconds; whether it did what "
                 "was asked is unknown"
@@ -245,9 +183,9 @@ class Gateway:
         )
 
 
-def _told(messages: Iterator[bytes]) -> dict[str, Any]:
-    """Return the next message of a watch."""
-    message = json.loads(next(messages, b""))  # no message: the server ended the stream
+def _told(stream: Stream) -> dict[str, Any]:
+    """Return the next message of a watch, which is a line."""
+    message = json.loads(stream.readline())  # no message: the server ended the stream
     result: dict[str, Any] = message.get("result", {})
     if not result or result.get("canceled"):
         raise Etcd3Exception(json.dumps(message.get("error", message)))

@@ -27,13 +27,13 @@ delete a group; 1 to look at a leadership and 2 to win it; 1 for a heartbeat.
 from __future__ import annotations
 
 import secrets
+import ssl
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, ClassVar, cast
 from urllib.parse import SplitResult, quote
 
 import msgspec
-import requests
 
 from conformance.characteristics import Characteristics, Feature
 from conformance.coordinator import DriverOptions, Member
@@ -43,11 +43,16 @@ from conformance.drivers._consul_client import (
     Operation,
     Refused,
     TooLarge,
-    Verification,
 )
 from conformance.drivers._consul_lock import ConsulLock
 from conformance.drivers._consul_session import Sessions
-from conformance.drivers.remote import RemoteCoordinator, RemoteOptions, address, digest
+from conformance.drivers.remote import (
+    RemoteCoordinator,
+    RemoteOptions,
+    address,
+    digest,
+    tls_context,
+)
 from conformance.errors import (
     GroupAlreadyExist,
     GroupNotCreated,
@@ -131,7 +136,7 @@ class ConsulDriver(RemoteCoordinator):
         self._ttl = given.ttl or given.timeout / 2
         self._root = quote(given.namespace, safe="")  # no namespace begins another's keys
         self._stays: dict[bytes, datetime] = {}
-        client = Client(*self._address, _verification(given), given.acl_token, given.timeout)
+        client = Client(*self._address, given.acl_token, given.timeout, _tls(given))
         self._sessions = Sessions(client, self._ttl, self._timeout, self._note_loss)
         super().__init__(member_id, url, options)
 
@@ -164,17 +169,17 @@ class ConsulDriver(RemoteCoordinator):
     def _translate(self, error: Exception) -> ToozError | None:
         kind = type(error).__name__
         match error:
-            case requests.Timeout():
+            case TimeoutError():
                 return OperationTimedOut(
                     f"Consul did not answer within {self._timeout:g} seconds ({kind}); whether "
                     "it did what was asked is unknown"
                 )
-            case requests.exceptions.SSLError():
+            case ssl.SSLError():
                 return ToozConnectionError(
                     f"Consul could not be spoken to by TLS ({error}): check ssl, verify, "
                     "ca_cert, cert and key"
                 )
-            case requests.RequestException():
+            case OSError():
                 host, port = self._address
                 # A server that wants a certificate may close before its reason was read.
                 tls = ", and what it asks of TLS: cert and key" if self._uses_tls else ""
@@ -372,10 +377,10 @@ class ConsulDriver(RemoteCoordinator):
         return f"{self._root}/leaders/{digest(group_id)}"
 
 
-def _verification(options: ConsulOptions) -> Verification:
-    """Return how TLS is to be used.
+def _tls(options: ConsulOptions) -> ssl.SSLContext | None:
+    """Return how to secure connections; None when they are not to be.
 
-    :raises ValueError: the options contradict each other
+    :raises ValueError: the options contradict each other, or a file cannot be used
     """
     if options.key is not None and options.cert is None:
         raise ValueError("key is that of a certificate: give cert too")
@@ -383,10 +388,13 @@ def _verification(options: ConsulOptions) -> Verification:
         raise ValueError("ca_cert, cert and key are for HTTPS: give ssl=true too")
     if not options.verify and options.ca_cert:
         raise ValueError("ca_cert is for verifying, which verify=false forbids")
-    authorities = options.ca_cert or options.verify
-    if options.cert is None or options.key is None:
-        return Verification(options.ssl, authorities, options.cert)
-    return Verification(options.ssl, authorities, (options.cert, options.key))
+    if not options.ssl:
+        return None
+    context = tls_context(options.ca_cert, options.cert, options.key)
+    if not options.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _read_member(entry: Entry) -> Member:

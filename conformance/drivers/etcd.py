@@ -45,7 +45,7 @@ from conformance.drivers._etcd_requests import (
     unchanged,
 )
 from conformance.drivers._etcd_session import Grant, Session
-from conformance.drivers.remote import RemoteCoordinator, RemoteOptions, digest
+from conformance.drivers.remote import RemoteCoordinator, RemoteOptions, digest, tls_context
 from conformance.errors import (
     GroupAlreadyExist,
     GroupNotCreated,
@@ -310,20 +310,14 @@ def _gateway(url: SplitResult, options: EtcdOptions) -> Gateway:
     """
     if url.path.strip("/"):
         raise ValueError(f"{url.scheme}:// takes no path: use ?namespace= instead")
-    certificate = None
-    if options.cert_cert is not None and options.cert_key is not None:
-        certificate = (options.cert_cert, options.cert_key)
-    elif options.cert_cert is not None or options.cert_key is not None:
+    if (options.cert_cert is None) != (options.cert_key is None):
         raise ValueError("cert_cert and cert_key belong together: give both or neither")
-    if (certificate or options.ca_cert) and url.scheme != _SECURE:
+    tls = None
+    if url.scheme == _SECURE:
+        tls = tls_context(options.ca_cert, options.cert_cert, options.cert_key)
+    elif options.cert_cert or options.ca_cert:
         raise ValueError(f"{url.scheme}:// does not encrypt: use {_SECURE}:// with certificates")
-    return Gateway(
-        url,
-        secure=url.scheme == _SECURE,
-        timeout=options.timeout,
-        ca=options.ca_cert,
-        certificate=certificate,
-    )
+    return Gateway(url, timeout=options.timeout, tls=tls)
 
 
 def _whole(seconds: float | None, options: EtcdOptions) -> int:

@@ -67,7 +67,13 @@ from conformance.drivers._memcached_link import (
     touch,
 )
 from conformance.drivers._memcached_lock import Ledger, MemcachedLock, lease
-from conformance.drivers.remote import RemoteCoordinator, RemoteOptions, address, digest
+from conformance.drivers.remote import (
+    RemoteCoordinator,
+    RemoteOptions,
+    address,
+    digest,
+    tls_context,
+)
 from conformance.errors import (
     OperationTimedOut,
     ToozConnectionError,
@@ -407,15 +413,15 @@ def _tls(options: MemcachedOptions) -> ssl.SSLContext | None:
     """
     if not options.use_ssl:
         return None
-    try:
-        context = ssl.create_default_context(cafile=options.ca_cert)
-        context.check_hostname = options.ssl_check_hostname
-        if options.ssl_ciphers is not None:
+    context = tls_context(
+        options.ca_cert, options.ssl_cert, options.ssl_key, options.ssl_key_password
+    )
+    context.check_hostname = options.ssl_check_hostname
+    if options.ssl_ciphers is not None:
+        try:
             context.set_ciphers(options.ssl_ciphers)
-        if options.ssl_cert is not None:
-            context.load_cert_chain(options.ssl_cert, options.ssl_key, options.ssl_key_password)
-    except OSError as error:
-        raise ValueError(f"the TLS options cannot be used: {error}") from None
+        except ssl.SSLError as error:
+            raise ValueError(f"ssl_ciphers cannot be used: {error}") from None
     return context
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,7 @@ __all__ = [
     "address",
     "credentials",
     "digest",
+    "tls_context",
     "turn",
 ]
 
@@ -180,6 +182,31 @@ def turn(mutex: Any, seconds: float, server: str) -> Iterator[None]:
         yield
     finally:
         mutex.release()
+
+
+def tls_context(
+    authorities: str | None,
+    certificate: str | None = None,
+    key: str | None = None,
+    key_password: str | None = None,
+) -> ssl.SSLContext:
+    """Return how to speak TLS with a server that must prove who it is.
+
+    :param authorities: the file of those who may vouch for it; the system's without one
+    :param certificate: the file of the client's own certificate, if it has one
+    :param key: the file of that one's key, if it is not in the same
+    :param key_password: what the key is encrypted with, if it is
+    :raises ValueError: a file cannot be read, or is none of its kind
+    """
+    using = authorities
+    try:
+        context = ssl.create_default_context(cafile=authorities)
+        if certificate is not None:
+            using = certificate if key is None else f"{certificate} with {key}"
+            context.load_cert_chain(certificate, key, key_password)
+    except OSError as error:  # which names no file
+        raise ValueError(f"the TLS options cannot be used: {using}: {error}") from None
+    return context
 
 
 def abandon_socket(number: int) -> None:
