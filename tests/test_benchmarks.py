@@ -113,7 +113,7 @@ def test_a_release_that_nobody_waited_for_is_no_hand_off() -> None:
     assert "share handed to another client" not in found.figures
 
 
-def test_taking_the_lock_back_before_those_who_wait_is_a_hand_off_to_oneself() -> None:
+def test_taking_the_lock_back_before_those_who_wait_is_no_hand_off() -> None:
     barging = [
         acquire(0, 0, 10),
         acquire(1, 5, 500, granted=False),
@@ -122,7 +122,9 @@ def test_taking_the_lock_back_before_those_who_wait_is_a_hand_off_to_oneself() -
         release(0, 60, 70),
     ]
     found = contention(History.of(barging), 2, 1.0)
-    assert found.hand_offs.tolist() == [30]
+    assert found.take_backs.tolist() == [30]
+    assert "hand-off" not in found.times
+    assert found.times["taken back"].tolist() == [30]
     assert found.figures["share handed to another client"] == 0.0
 
 
@@ -160,7 +162,8 @@ def test_what_comes_after_the_planned_seconds_is_not_counted() -> None:
 def test_several_turns_have_the_samples_of_all_and_the_time_of_all() -> None:
     found = together([contention(PASSED_ON, 2, 1.0), contention(PASSED_ON, 2, 1.0)])
     assert found.hand_offs.tolist() == [30, 50, 30, 50]
-    assert found.passed_on == 4
+    assert found.take_backs.size == 0
+    assert found.figures["share handed to another client"] == 1.0
     assert found.figures["grants per second"] == pytest.approx(3 / 305e-9)
 
 
@@ -475,7 +478,7 @@ def test_a_contended_lock_has_its_figures(measured: tuple[Path, Run, str]) -> No
     _, run, _ = measured
     for benchmark in run.benchmarks:
         if benchmark.clients > 1:
-            assert {"wait", "hand-off", "hold"} == set(benchmark.times)
+            assert {"wait", "hand-off", "hold"} <= set(benchmark.times)
             assert benchmark.figures["grants per second"] > 0
             assert 1 / benchmark.clients <= benchmark.figures["jain index"] <= 1
 

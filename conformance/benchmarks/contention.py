@@ -9,9 +9,9 @@ was too long; what comes after the planned seconds, while those who wait still g
 one by one, is judged and not counted.
 
 A client writes each call down before and after it, which takes it some microseconds
-between its calls: little beside the hold, and no part of a wait. It is part of a hand-off
-only where the last holder takes the lock back itself. Inside one process the writers
-take turns with those who wait, so a lock in memory passes on more slowly than unwatched.
+between its calls: little beside the hold, and no part of a wait or of a hand-off, but part
+of what it takes the last holder to take the lock back. Inside one process the writers take
+turns with those who wait, so a lock in memory passes on more slowly than unwatched.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from conformance.workload.plan import Phase, Plan, Step
 
 __all__ = [
     "CONTENDED",
+    "HANDED_OVER",
     "HAND_OFF",
     "HOLD",
     "LOCK",
@@ -58,6 +59,8 @@ LOCK = b"contended"
 CONTENDED = "contended lock"
 
 HAND_OFF = "hand-off"
+
+HANDED_OVER = "share handed to another client"
 
 HOLD = 0.000_2
 """Seconds for which a client sleeps while it holds: as short as lets the others see that
@@ -98,20 +101,21 @@ class Contention:
     """What clients got of a lock that they all wanted, in one turn or in several.
 
     ``waits`` are from the call of each granted acquire to its return, ``holds`` from
-    there to the call of the release, ``hand_offs`` from there to the return of the next
-    acquire that is granted, where somebody was waiting. (A hand-off does not begin with
-    the *return* of the release: the next holder may be told before the last one is.)
-    ``grants`` are, for each turn, the acquisitions of each client, ``refused`` counts the
-    waits that brought none in time, ``passed_on`` the hand-offs to another client than the
-    last holder, ``seconds`` are those from the first call of a turn to its last return.
+    there to the call of the release. ``hand_offs`` are from there to the return of the next
+    acquire that is granted, where somebody was waiting and got the lock; where somebody
+    was, and the last holder got it once more, that is in ``take_backs``. (A hand-off does
+    not begin with the *return* of the release: the next holder may be told before the last
+    one is.) ``grants`` are, for each turn, the acquisitions of each client, ``refused``
+    counts the waits that brought none in time, ``seconds`` are those from the first call
+    of a turn to its last return.
     """
 
     waits: Samples
     holds: Samples
     hand_offs: Samples
+    take_backs: Samples
     grants: list[dict[int, int]]
     refused: int
-    passed_on: int
     seconds: float
 
     @property
@@ -132,14 +136,19 @@ class Contention:
             "most grants": float(max(map(max, turns))),
             "clients without a grant": float(sum(shares.count(0) for shares in turns)),
         }
-        if self.hand_offs.size:
-            figures["share handed to another client"] = self.passed_on / self.hand_offs.size
+        if awaited := self.hand_offs.size + self.take_backs.size:
+            figures[HANDED_OVER] = self.hand_offs.size / awaited
         return figures
 
     @property
     def times(self) -> dict[str, Samples]:
         """The durations, by name, where there are any."""
-        found = {"wait": self.waits, HAND_OFF: self.hand_offs, "hold": self.holds}
+        found = {
+            "wait": self.waits,
+            HAND_OFF: self.hand_offs,
+            "taken back": self.take_backs,
+            "hold": self.holds,
+        }
         return {name: samples for name, samples in found.items() if samples.size}
 
 
@@ -149,9 +158,9 @@ def together(turns: Sequence[Contention]) -> Contention:
         waits=np.concatenate([one.waits for one in turns]),
         holds=np.concatenate([one.holds for one in turns]),
         hand_offs=np.concatenate([one.hand_offs for one in turns]),
+        take_backs=np.concatenate([one.take_backs for one in turns]),
         grants=[grants for one in turns for grants in one.grants],
         refused=sum(one.refused for one in turns),
-        passed_on=sum(one.passed_on for one in turns),
         seconds=sum(one.seconds for one in turns),
     )
 
@@ -170,17 +179,21 @@ def contention(history: History, clients: int, seconds: float) -> Contention:
     if not ends:
         raise ValueError("no call returned: nothing can be said of the lock")
     releases = [o for o in history.only("release") if o.is_ok and o.value is True]
-    hand_offs = _hand_offs(acquires, grants, releases)
+    changes: list[int] = []
+    take_backs: list[int] = []
+    for release, grant in _passed(acquires, grants, releases):
+        to_another = grant.client != release.client
+        (changes if to_another else take_backs).append(_end(grant) - release.call)
     per_client = dict.fromkeys(range(clients), 0)
     for grant in grants:
         per_client[lane(grant.client)] += 1
     return Contention(
         waits=nanoseconds(_end(o) - o.call for o in grants),
         holds=nanoseconds(_holds(history, last)),
-        hand_offs=nanoseconds(_end(grant) - release.call for release, grant in hand_offs),
+        hand_offs=nanoseconds(changes),
+        take_backs=nanoseconds(take_backs),
         grants=[per_client],
         refused=len(acquires) - len(grants),
-        passed_on=sum(release.client != grant.client for release, grant in hand_offs),
         seconds=(max(ends) - history.operations[0].call) / 1e9,
     )
 
@@ -251,7 +264,7 @@ def _last(history: History, seconds: float) -> int:
     return began + round(seconds * 1e9)
 
 
-def _hand_offs(
+def _passed(
     acquires: list[Operation], grants: list[Operation], releases: list[Operation]
 ) -> list[tuple[Operation, Operation]]:
     """Return each release that somebody was waiting for, and the grant that followed."""

@@ -29,8 +29,10 @@ verdict is one for which the driver does not claim it."""
 
 _SIDE_BY_SIDE = """\
 Implementations that were measured in turns, in one run each. The ratio is how many floors
-the median is, relative how many times the median of the first its own is (of a contended
-lock: the hand-off's); starved are the clients without a grant, over all turns."""
+the median is, relative how many times the median of the first its own is. Of a contended
+lock the hand-off is that to another client, where one waited; handed over is how often it
+came to that, for else the last holder took the lock back; relative is that of the
+hand-offs; starved are the clients without a grant, over all turns."""
 
 
 def readme(report: Report) -> str:
@@ -133,7 +135,7 @@ def _comparisons(report: Report) -> list[str]:
         parts += [f"### {escape(what)}", _table([heads, ["---"] * len(heads), *rows])]
     for what, group in report.contended.items():
         heads = ["driver", "level", "clients", "grants/s", "hand-off"]
-        heads += ["relative", "Jain's index", "starved"]
+        heads += ["relative", "handed over", "Jain's index", "starved"]
         rows = [_contended(report, one) for one in group]
         parts += [f"### {escape(what)}", _table([heads, ["---"] * len(heads), *rows])]
     return parts
@@ -153,14 +155,16 @@ def _contended(report: Report, one: Measured) -> list[str]:
     found = one.benchmark
     names = [escape(report.name(one.subject)), escape(found.level), str(found.clients)]
     if found.invalid is not None:
-        return [*names, _invalid(found), "", "", "", ""]
+        return [*names, _invalid(found), "", "", "", "", ""]
     hand_off, fairness = found.times.get("hand-off"), found.figures.get("jain index")
     rate, starved = (found.figures.get(f) for f in ("grants per second", "clients without a grant"))
+    share = found.figures.get("share handed to another client")
     return [
         *names,
         "–" if rate is None else wording.figure(rate),
         wording.duration(hand_off.median) if hand_off else "–",
         _ratio(found.relative),
+        "–" if share is None else wording.share(share),
         "–" if fairness is None else f"{fairness:.3f}",
         "–" if starved is None else wording.count(starved),
     ]

@@ -91,6 +91,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "ratio": wording.ratio,
     "result": wording.result,
     "seconds": wording.seconds,
+    "share": wording.share,
     "shorten": wording.shorten,
     "slug": slug,
 }

@@ -164,7 +164,7 @@ def _uncontended(benchmarks: Sequence[Benchmark], compared: bool) -> list[Render
 def _contended(benchmarks: Sequence[Benchmark], compared: bool) -> list[RenderableType]:
     heads = ["clients", "grants/s", "wait p50", "p99", "hand-off", "p99", "Jain"]
     if compared:
-        heads = ["clients", "grants/s", "hand-off", "relative", "Jain", "starved"]
+        heads = ["clients", "grants/s", "hand-off", "relative", "handed", "Jain", "starved"]
     parts: list[RenderableType] = []
     for what in dict.fromkeys(one.what for one in benchmarks):
         whose = ["driver of"] if compared else []
@@ -194,6 +194,7 @@ def _compared(one: Benchmark) -> list[str]:
         _rate(one),
         _median_and_p99(one.times.get("hand-off"))[0],
         _ratio(one.relative),
+        _handed_over(one),
         _fairness(one),
         _starved(one),
     ]
@@ -202,6 +203,11 @@ def _compared(one: Benchmark) -> list[str]:
 def _rate(one: Benchmark) -> str:
     rate = one.figures.get("grants per second")
     return "–" if rate is None else wording.figure(rate)
+
+
+def _handed_over(one: Benchmark) -> str:
+    share = one.figures.get("share handed to another client")
+    return "–" if share is None else wording.share(share)
 
 
 def _fairness(one: Benchmark) -> str:

@@ -25,6 +25,7 @@ __all__ = [
     "ratio",
     "result",
     "seconds",
+    "share",
     "shorten",
     "value",
 ]
@@ -127,6 +128,11 @@ def milliseconds(nanoseconds: int) -> str:
 def ratio(number: float) -> str:
     """Spell how many times the floor something took: ``3.2 ×``."""
     return f"{_three_digits(number)} ×"
+
+
+def share(number: float) -> str:
+    """Spell a part of a whole, from 0 to 1, in hundredths: ``85 %``."""
+    return f"{100 * number:.0f} %"
 
 
 def figure(number: float) -> str:
