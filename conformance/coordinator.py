@@ -570,8 +570,8 @@ class Coordinator(abc.ABC):
 
     def check_started(self, operation: str) -> None:
         """Raise ToozError when ``operation`` needs a started coordinator; for drivers."""
-        self._refuse_fork()
-        if not self._started:
+        if not self._started or self._process != os.getpid():
+            self._refuse_fork()
             raise ToozError(f"{operation}: the coordinator is not started, call start() first")
 
     def translated(self, operation: str) -> AbstractContextManager[None]:

@@ -194,6 +194,50 @@ def test_a_release_wakes_the_next_waiter_and_no_other(zake: Place) -> None:
     assert two.result() is True
 
 
+def is_watched(zake: Place) -> bool:
+    """Whether any contender waits for the end of another."""
+    return any(map(zake.server.is_watched, zake.below("locks")))
+
+
+def watched_waiter(zake: Place, lock: Lock) -> Waiting:
+    """Acquire in another thread; return when it will be told of the end of who holds."""
+    waiting = waiter(zake, lock)
+    assert eventually(lambda: is_watched(zake))
+    return waiting
+
+
+def test_who_is_told_that_the_first_is_gone_holds_without_a_request(zake: Place) -> None:
+    holder, second = zake.lock(), zake.lock()
+    holder.acquire()
+    waiting = watched_waiter(zake, second)
+    assert requests(second, lambda: (holder.release(), waiting.result())) == []
+    assert second.is_still_owner()
+
+
+def test_behind_a_shared_holder_a_waiter_looks_for_others_beside_it(zake: Place) -> None:
+    holder, beside, second = zake.lock(), zake.lock(), zake.lock()
+    holder.acquire(shared=True)
+    waiting = watched_waiter(zake, second)
+    assert beside.acquire(blocking=False, shared=True)
+    made = requests(second, lambda: (holder.release(), eventually(lambda: is_watched(zake))))
+    assert made == ["get_children", "get"]
+    assert not waiting.is_over
+    beside.release()
+    assert waiting.result() is True
+
+
+def test_who_may_have_lost_its_session_looks_before_it_believes_what_it_is_told(
+    zake: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that was paused, and reads after its session's end what was sent before."""
+    holder, second = zake.lock(), zake.lock()
+    holder.acquire()
+    waiting = watched_waiter(zake, second)
+    answers = itertools.chain([False], itertools.repeat(True))
+    monkeypatch.setattr(coordinator_of(second)._session, "_lasts", lambda: next(answers))
+    assert requests(second, lambda: (holder.release(), waiting.result())) == ["get_children"]
+
+
 # -- waiting ----------------------------------------------------------------------------
 
 
@@ -488,7 +532,7 @@ def test_an_acquire_that_timed_out_leaves_nothing(zake: Place) -> None:
 @pytest.mark.parametrize("request_", ["get", "get_children"])
 def test_a_waiter_keeps_its_place_when_its_connection_breaks(zake: Place, request_: str) -> None:
     holder, second, third = zake.lock(), zake.lock(), zake.lock()
-    holder.acquire()
+    holder.acquire(shared=True)  # behind an exclusive holder there is no need to look
     client = client_of(coordinator_of(second))
     if request_ == "get":
         client.lose_reply(request_)
@@ -509,7 +553,7 @@ def test_a_waiter_whose_session_is_lost_queues_anew(zake: Place) -> None:
     holder, second = zake.lock(), zake.lock()
     holder.acquire()
     waiting = waiter(zake, second)
-    assert eventually(lambda: any(map(zake.server.is_watched, zake.below("locks"))))
+    assert eventually(lambda: is_watched(zake))
     expire(coordinator_of(second))
     holder.release()
     assert waiting.result() is True

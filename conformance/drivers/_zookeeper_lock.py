@@ -19,8 +19,9 @@ truth:
 
 Round trips (requests that are sent together count once): 1 to acquire a free lock, with 2
 requests, and 1 to release it, with 1 request; that is the least that can be. To be refused
-takes 2, and a hand-over 1 from the moment at which the waiter is told. Each takes 1 more
-where an object finds others competing that were not there when it last looked.
+takes 2. Each takes 1 more where an object finds others competing that were not there when
+it last looked. A hand-over takes none from the moment at which the waiter is told that who
+held is gone, and 1 where who held did so shared.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from kazoo.exceptions import NodeExistsError, NoNodeError, NotEmptyError
+from kazoo.protocol.states import EventType, WatchedEvent
 
 from conformance.drivers._zookeeper_session import Session
 from conformance.locking import Deadline, Lock, Owner
@@ -81,6 +83,8 @@ class ZookeeperLock(Lock):
         self._entered_in = session.number
         """In which session the node now in the queue was made."""
         self._woken = threading.Event()
+        self._ended: str | None = None
+        """The path of the node whose end was told last."""
 
     def _acquire(self, deadline: Deadline, shared: bool) -> bool:
         session, contender = self._session, uuid.uuid4().hex
@@ -159,7 +163,8 @@ class ZookeeperLock(Lock):
                     return mine
                 if deadline.expired:
                     return self._withdraw(mine, queue)
-                self._wait_for_end(obstacle, deadline)
+                if self._wait_for_end(obstacle, deadline) and self._is_next(obstacle, queue):
+                    return mine
                 queue = self._look()
             if not self._is_outdated():
                 return mine
@@ -199,21 +204,39 @@ class ZookeeperLock(Lock):
                 (mine,) = _places([path.rpartition("/")[2]])
                 return mine, self._note(_places(names or ()))
 
-    def _wait_for_end(self, place: Place, deadline: Deadline) -> None:
-        """Wait until a node is gone, or the deadline, or something else is to be seen."""
+    def _wait_for_end(self, place: Place, deadline: Deadline) -> bool:
+        """Wait until a node is gone, or the deadline, or something else is to be seen.
+
+        Say whether it is gone for certain.
+        """
         self._woken.clear()
+        self._ended = None
         # One watcher for all waits: kazoo keeps each different one until its node goes.
         path = self._path(place)
         (found,) = self._session.read(lambda client: [client.get_async(path, watch=self._wake)])
         if found is None:
-            return
+            return True
         while not self._woken.wait(min(deadline.remaining, _RECHECK_SECONDS)):
             self._owner.check_started(f"waiting for lock {self._name!r}")
             if deadline.expired:
-                return
+                return False
+        return self._ended == path
 
-    def _wake(self, event: object) -> None:
+    def _wake(self, event: WatchedEvent) -> None:
+        if event.type == EventType.DELETED:
+            self._ended = event.path
         self._woken.set()
+
+    def _is_next(self, gone: Place, queue: list[Place]) -> bool:
+        """Whether the lock is ours for certain, as a place in our way is gone.
+
+        It is if that one was the first, and exclusive: beside it there can be no other, and
+        others come last only. But our own node must be there still, so a session that may be
+        over does not do: who was paused for long hears of old ends too.
+        """
+        if gone.shared or gone != queue[0] or self._is_outdated():
+            return False
+        return self._session.lasts
 
     def _withdraw(self, mine: Place, queue: list[Place]) -> Place | None:
         """Leave the queue, unless the lock is ours; return our place if it is."""

@@ -124,6 +124,11 @@ class Session:
         atexit.unregister(self.client.handler.stop)
 
     @property
+    def lasts(self) -> bool:
+        """Whether the session certainly lasts, by this side's clock."""
+        return self._lasts()
+
+    @property
     def id(self) -> int:
         """The session's number at the server, which the nodes bound to it bear.
 

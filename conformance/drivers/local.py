@@ -244,8 +244,8 @@ class LocalLock(Lock):
     def _take(self, kind: int, deadline: Deadline) -> bool:
         """Take the flock before the deadline, trying at least once."""
         _, bell = self._open()
-        rung = None if deadline.expired else bell.join()
-        if rung is None:
+        rung = bell.join()
+        if rung is None or deadline.expired:
             if self._try(kind):
                 return True
             if deadline.expired:

@@ -162,18 +162,18 @@ def _uncontended(benchmarks: Sequence[Benchmark], compared: bool) -> list[Render
 
 
 def _contended(benchmarks: Sequence[Benchmark], compared: bool) -> list[RenderableType]:
-    heads = ["clients", "grants/s", "wait p50", "p99", "hand-off", "p99", "Jain"]
+    heads = ["grants/s", "wait p50", "p99", "hand-off", "p99", "Jain"]
     if compared:
-        heads = ["clients", "grants/s", "hand-off", "relative", "handed", "Jain", "starved"]
+        heads = ["grants/s", "hand-off", "relative", "handed", "Jain", "starved"]
     parts: list[RenderableType] = []
     for what in dict.fromkeys(one.what for one in benchmarks):
         whose = ["driver of"] if compared else []
-        table = _table("backend", *whose, "level", figures=heads, padding=0)
+        table = _table("backend", *whose, "clients", figures=heads, padding=0)
         measured = [one for one in benchmarks if one.what == what]
         for one in measured:
-            names = [one.backend, *([one.implementation] if compared else []), one.level]
+            names = [one.backend, *([one.implementation] if compared else [])]
             figures = _compared(one) if compared else _spread(one)
-            _add_measured(table, [*names, str(one.clients)], figures, one)
+            _add_measured(table, [*names, f"{one.clients} {one.level}"], figures, one)
         parts += [_heading(what), table, *_reasons(measured)]
     return parts
 
