@@ -29,7 +29,7 @@ __all__ = ["Gateway", "LeaseLost"]
 _PORT = 2379
 
 # Codes of gRPC ("Status codes and their use in gRPC"), which the gateway passes on.
-_DEADLINE_EXCEEDED, _NOT_FOUND, _PERMISSION_DENIED = 4, 5, 7
+_CANCELLED, _DEADLINE_EXCEEDED, _NOT_FOUND, _PERMISSION_DENIED = 1, 4, 5, 7
 _UNAVAILABLE, _UNAUTHENTICATED = 14, 16
 
 _AUTHENTICATION = re.compile("auth|user name is empty")
@@ -212,7 +212,7 @@ def _refused(where: str, code: int, message: str) -> ToozError:
             f"{where} did not agree with its cluster in time ({message}); whether it did what "
             "was asked is unknown"
         )
-    if code == _UNAVAILABLE:
+    if code in (_UNAVAILABLE, _CANCELLED):  # nobody here cancels: the gateway ends, in etcd 3.4
         return ToozConnectionError(
             f"{where} is not ready ({message}); whether it did what was asked is unknown"
         )
