@@ -106,7 +106,10 @@ class Gateway:
         if self._user is not None and self._token is None:
             wanted = {"name": self._user, "password": self._password or ""}
             answer = self._client.post(self._client.get_url("/auth/authenticate"), json=wanted)
-            self._token = self.session.headers["Authorization"] = answer["token"]
+            token = answer["token"]
+            # In the place of what requests of other threads may be reading.
+            self.session.headers = {"Authorization": token}
+            self._token = token
 
     # -- being told ---------------------------------------------------------------------
 
