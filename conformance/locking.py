@@ -180,7 +180,8 @@ class Lock(abc.ABC):
         The holders' :meth:`is_still_owner` turns False and their :meth:`release` returns
         False.
 
-        :returns: True when somebody held it, else False
+        :returns: True when somebody held it, else False; somebody who was just acquiring or
+            releasing it may count as a holder
         :raises NotImplemented: the driver cannot break locks
         """
         operation = f"breaking lock {self._name!r}"

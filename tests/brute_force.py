@@ -132,9 +132,20 @@ def lock_items(history: History, ttl: int | None = None) -> list[Item]:
                 items.append(Item(lose, None, doubt.call, math.inf, False, client, place))
         else:
             answer = answer_of(operation.value, operation.error)
-            known = None if operation.is_info else answer
+            known = None if operation.is_info or _broke_in(operation, history) else answer
             items.append(_item(operation, rank, call_of(operation), known))
     return items
+
+
+def _broke_in(operation: Operation, history: History) -> bool:
+    """Whether a break found a holder while somebody was acquiring or releasing the lock."""
+    return (operation.name, operation.value) == ("break_", True) and any(
+        other.name in ("acquire", "release")
+        and not other.is_fail
+        and other.call <= (math.inf if operation.end is None else operation.end)
+        and operation.call <= (math.inf if other.end is None else other.end)
+        for other in history.operations
+    )
 
 
 def _served_another(operation: Operation, history: History) -> bool:

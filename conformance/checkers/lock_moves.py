@@ -15,6 +15,7 @@ from conformance.checkers.moves import (
     looks,
     losing,
     overlap,
+    silent,
     stops,
     sure,
     unsure,
@@ -28,14 +29,18 @@ __all__ = ["lock_moves"]
 def lock_moves(history: History, losses: Losses) -> Iterator[Move]:
     """Return the moves of all locks."""
     of_object: dict[object, list[tuple[int, Operation]]] = defaultdict(list)
+    of_lock: dict[bytes, list[Operation]] = defaultdict(list)
     for place, operation in about(history, Kind.LOCK):
         of_object[operation.target, holder_of(operation)].append((place, operation))
+        of_lock[operation.target].append(operation)
     for placed in of_object.values():
         its = [operation for _, operation in placed]
         alone = all(follows(other, one) for one, other in itertools.pairwise(its))
         lost = _lock_losses(placed, losses, alone)
         for number, (place, operation) in enumerate(placed):
-            if alone or not _busy(operation, its):
+            if _met_a_change(operation, of_lock[operation.target]):
+                yield silent(operation, place, call_of(operation))
+            elif alone or not _busy(operation, its):
                 yield from _lock_move(operation, place, lost.get(number, []))
     yield from stops(history, Kind.LOCK)
 
@@ -90,6 +95,22 @@ def _busy(operation: Operation, others: Sequence[Operation]) -> bool:
             other.name == "acquire"
             and other.client != operation.client
             and overlap(operation, other)
+            for other in others
+        )
+    )
+
+
+def _met_a_change(operation: Operation, others: Sequence[Operation]) -> bool:
+    """Whether a lock was broken while it may just have been taken or given back.
+
+    To take it or give it back is more than one step, and who is in between may count as a
+    holder: that somebody held then says nothing. It is broken all the same.
+    """
+    return (
+        operation.name == "break_"
+        and operation.value is True
+        and any(
+            other.name in ("acquire", "enter", "release") and overlap(operation, other)
             for other in others
         )
     )
