@@ -1,8 +1,10 @@
 """The contract of a lock, and what every driver's lock shares.
 
 A lock's *holder* is the lock object: not a thread, not a process. Threads may share one
-object; while it holds, a further ``acquire()`` on it waits like anybody else's. No
-driver code belongs here.
+object; while it holds, a further ``acquire()`` on it waits like anybody else's. A hold
+of an object ends by any thread's ``release()`` that is called during it, and by none that
+found another. While one thread acquires or releases, another may be told already, or
+still, that the object does not hold. No driver code belongs here.
 """
 
 from __future__ import annotations

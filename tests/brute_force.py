@@ -149,20 +149,27 @@ def _broke_in(operation: Operation, history: History) -> bool:
 
 
 def _served_another(operation: Operation, history: History) -> bool:
-    """Whether an acquire was refused by a shared object that had another one to serve."""
-    return (
-        operation.value is False
-        and operation.name == "acquire"
-        and "object" in operation.arguments
-        and any(
-            other.name == "acquire"
-            and other.client != operation.client
-            and other.arguments.get("object") == operation.arguments["object"]
-            and other.call <= (operation.end or 0)
-            and operation.call <= (other.end or 0)
-            for other in history.operations
-        )
-    )
+    """Whether a shared object said no while it served another client.
+
+    A refusal beside another acquire, or that it does not hold beside a grant or a release.
+    """
+    if operation.value is not False or "object" not in operation.arguments:
+        return False
+    beside = [
+        other
+        for other in history.operations
+        if other.client != operation.client
+        and other.arguments.get("object") == operation.arguments["object"]
+        and other.call <= (operation.end or 0)
+        and operation.call <= (other.end or 0)
+    ]
+    match operation.name:
+        case "acquire":
+            return any(other.name == "acquire" for other in beside)
+        case "release" | "acquired" | "is_still_owner" | "lock_heartbeat":
+            granted = any((o.name, o.value) == ("acquire", True) for o in beside)
+            return granted or any(o.name == "release" for o in beside)
+    return False
 
 
 def _item(operation: Operation, rank: int, call: Call, answer: Answer | None) -> Item:

@@ -364,6 +364,25 @@ def test_a_release_ends_the_hold_that_there_is_when_it_takes_effect() -> None:
     falsified(_by_threads(first, gone, again, stale, ok(9, "acquire", 70, 80, True)))
 
 
+@pytest.mark.parametrize("question", ["release", "is_still_owner", "acquired", "lock_heartbeat"])
+def test_an_object_that_is_just_taken_or_given_back_may_not_count_on_its_hold(
+    question: str,
+) -> None:
+    taking, releasing = ok(1, "acquire", 0, 50, True), ok(1, "release", 60, 99, True)
+    kept_out = [ok(9, "acquire", 10, 15, False), ok(9, "acquire", 75, 80, False)]
+    for call in (20, 65):
+        denied = ok(2, question, call, call + 5, False)
+        held(_by_threads(taking, releasing, *kept_out, denied))
+    falsified(_by_threads(taking, releasing, *kept_out, ok(2, question, 52, 55, False)))
+
+
+def test_a_hold_that_is_broken_while_it_is_given_back_may_have_been_given_up_before() -> None:
+    grant, releasing = ok(1, "acquire", 0, 10, True), ok(1, "release", 20, 60, False)
+    asked, broken = ok(2, "is_still_owner", 25, 30, False), ok(9, "break_", 40, 50, True)
+    held(_by_threads(grant, releasing, asked, broken))
+    falsified(_by_threads(grant, asked, broken))
+
+
 def test_an_answer_about_a_former_hold_says_nothing_of_a_later_one() -> None:
     holds = [
         ok(1, "acquire", 0, 10, True),

@@ -84,20 +84,25 @@ def _entered(operation: Operation, place: int) -> Iterator[Move]:
 
 
 def _busy(operation: Operation, others: Sequence[Operation]) -> bool:
-    """Whether an acquire was refused while its object was busy with another acquire.
+    """Whether an object said no while it was busy with what another client had called.
 
-    A lock object serves one acquire at a time, so such a refusal says nothing.
+    A lock object serves one acquire at a time, so a refusal beside another acquire says
+    nothing. Neither does the answer that it does not hold, beside a grant or a release:
+    an object counts on a hold only once it has been told of it, and no longer once it is
+    about to give it back, whatever the server knows at that moment.
     """
-    return (
-        operation.name == "acquire"
-        and operation.value is False
-        and any(
-            other.name == "acquire"
-            and other.client != operation.client
-            and overlap(operation, other)
-            for other in others
-        )
-    )
+    if operation.value is not False or operation.name == "enter":
+        return False
+    changing = [
+        other
+        for other in others
+        if other.name in ("acquire", "release")
+        and other.client != operation.client
+        and overlap(operation, other)
+    ]
+    if operation.name == "acquire":
+        return any(other.name == "acquire" for other in changing)
+    return any(other.name == "release" or other.value is not False for other in changing)
 
 
 def _met_a_change(operation: Operation, others: Sequence[Operation]) -> bool:
