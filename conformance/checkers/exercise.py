@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from conformance.checkers.moves import overlap
+from conformance.checkers.moves import end_of, overlap
 from conformance.history import NEVER, History, Operation
 
 __all__ = [
+    "beside_a_stop",
     "broken",
     "contended_grants",
     "crossings",
@@ -60,6 +61,18 @@ def _by_target(operations: Iterable[Operation]) -> dict[bytes, list[Operation]]:
 def refusals(history: History) -> int:
     """How many acquisitions were refused."""
     return sum(o.is_ok and o.value is False for o in history.only("acquire"))
+
+
+def beside_a_stop(history: History, name: str) -> int:
+    """How many calls of a name were under way when another client stopped their coordinator."""
+    stops = [o for o in history.only("stop") if o.is_ok]
+    return sum(
+        one.client != stop.client
+        and one.member == stop.member
+        and one.call < stop.call < end_of(one)
+        for one in history.only(name)
+        for stop in stops
+    )
 
 
 def broken(history: History) -> int:
