@@ -1,8 +1,8 @@
 """Truth without asking: what ``acquired`` says to a bystander when a hold is lost.
 
-The holder makes no call while it is paused, is silent for long, or has its connection cut.
-Another thread of its process, the bystander, asks its lock object all the while. A third
-client, with a coordinator of its own, is after the lock.
+The holder's process is paused, or its connection is cut, and nothing shows that it lives.
+Another thread of that process, the bystander, asks the holder's lock object all the while.
+A third client, with a coordinator of its own, is after the lock.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ _SHORTEST = 0.5
 """The driver's time-out, in seconds, where it and its server can keep so short a one."""
 
 _SILENCE = 1.25
-"""For how many time-outs the holder shows no sign of life."""
+"""For how many time-outs the holder is paused."""
+
+_PAUSED_AT = 0.05
+"""When the pause begins, in seconds; the bystander has questions left for after it."""
 
 _LEAST = 10
 """How many questions must have been asked while somebody certainly held."""
@@ -66,24 +69,24 @@ _THE_OTHER_HOLDS = Phase({_OTHER: [Step("lock_heartbeat", LOCK)], _BYSTANDER: _q
 """What happens when the holder has lost the lock, if it does, and the other has it."""
 
 
-@pytest.mark.scenario("truth after loss", needs=(Feature.LOCKS,))
-def test_nobody_believes_in_a_hold_that_expired(trial: Trial) -> None:
-    """After a long silence ``acquired`` is not true while another client holds the lock."""
+@pytest.mark.scenario("truth after loss", needs=(Feature.LOCKS,), levels=("processes",))
+def test_nobody_believes_in_a_hold_lost_in_a_pause(trial: Trial) -> None:
+    """After a long pause ``acquired`` is not true while another client holds the lock."""
     driver = trial.place.driver
     timeout = max(_SHORTEST, driver.least_timeout)
     expires = Characteristics.NON_TIMEOUT_BASED not in driver.claims
     silence = _SILENCE * timeout
     wait = long_after(timeout) if expires else silence
-    # Threads cannot be paused: their process has no heart, and shows no other sign of life.
-    paused = trial.place.level != "threads"
-    faults = [PlannedFault("pause", _HOLDER, at=0.05, seconds=silence)] if paused else []
-    asked = _questions(4 * _ASK_SECONDS + (silence / 4 if paused else silence))
+    pause = PlannedFault("pause", _HOLDER, at=_PAUSED_AT, seconds=silence)
+    asked = _questions(4 * _PAUSED_AT)
     plan = Plan(
         _COORDINATORS,
         [
             _THE_OTHER_LIVES,
             Phase({_HOLDER: [_HOLD]}),
-            Phase({_OTHER: [Step("acquire", LOCK, {"blocking": wait})], _BYSTANDER: asked}, faults),
+            Phase(
+                {_OTHER: [Step("acquire", LOCK, {"blocking": wait})], _BYSTANDER: asked}, [pause]
+            ),
             _THE_OTHER_HOLDS,
             Phase({_OTHER: _OTHERS_LAST}),
             Phase({_HOLDER: _LAST}),

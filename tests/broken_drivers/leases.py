@@ -99,13 +99,14 @@ class _BelievingLock(_LeasedLock):
 
 
 @meant_for(
-    {"test_nobody_believes_in_a_hold_that_expired": "truth after loss"},
+    {"test_nobody_believes_in_a_hold_lost_in_a_pause": "truth after loss"},
+    level="processes",
     spares=("test_asking_again_changes_nothing",),
 )
 class BelievesInItsLease(FileDriver):
     """Leaves it to the server to count a lease, and is not told when it ends."""
 
-    CHARACTERISTICS = (Characteristics.DISTRIBUTED_ACROSS_THREADS,)
+    CHARACTERISTICS = (Characteristics.DISTRIBUTED_ACROSS_PROCESSES,)
 
     def _make_lock(self, name: bytes) -> LocalLock:
         return _BelievingLock(name, self)
