@@ -18,7 +18,7 @@ from conformance.checkers import check_beliefs
 from conformance.checkers.beliefs import beliefs_met
 from conformance.scenarios import judges
 from conformance.scenarios.links import TIMEOUT, Link
-from conformance.trial import Inconclusive, Trial
+from conformance.trial import Inconclusive, NotExercised, Trial
 from conformance.workload.plan import Phase, Plan, PlannedFault, Step, long_after
 from conformance.workload.runner import Session
 
@@ -134,6 +134,8 @@ def _try(trial: Trial, plan: Plan, steering: Callable[[Session, list[Phase]], No
 
     Where the driver claims that nothing expires, nothing may be lost but by the cut.
     """
+    if "acquired" in trial.place.driver.lacks:
+        raise NotExercised("the driver's locks do not say whether they are held")
     claimed = Characteristics.NON_TIMEOUT_BASED in trial.place.driver.claims
     judge = judges.all_of(check_beliefs, judges.locks) if claimed else check_beliefs
     for _ in range(_TRIES):
