@@ -109,6 +109,9 @@ def lock_items(history: History, ttl: int | None = None) -> list[Item]:
     """
     items: list[Item] = []
     for rank, operation in enumerate(history.operations):
+        if operation.name == "acquire" and _met_a_break(operation, history):
+            call = Call(Kind.LOCK, "acquire", b"x0", STRANGER, call_of(operation).argument)
+            items.append(Item(call, None, operation.call, math.inf, False, None, rank))
         if operation.name == "stop":
             call = Call(Kind.LOCK, "stop", b"x0", operation.member)
             items.append(_item(operation, rank, call, None))
@@ -135,6 +138,17 @@ def lock_items(history: History, ttl: int | None = None) -> list[Item]:
             known = None if operation.is_info or _broke_in(operation, history) else answer
             items.append(_item(operation, rank, call_of(operation), known))
     return items
+
+
+def _met_a_break(operation: Operation, history: History) -> bool:
+    """Whether an acquire may have had the lock, and lost it to a break, before it had it."""
+    end = math.inf if operation.end is None else operation.end
+    return any(
+        (other.name, other.value) == ("break_", True)
+        and other.call <= end
+        and operation.call <= (math.inf if other.end is None else other.end)
+        for other in history.operations
+    )
 
 
 def _broke_in(operation: Operation, history: History) -> bool:

@@ -412,6 +412,18 @@ def test_who_is_just_taking_a_lock_may_count_as_its_holder() -> None:
     held(check_lock(history(taking, released, ok(2, "break_", 55, 70, True))))
 
 
+def test_who_is_just_taking_a_lock_may_be_in_the_way_until_it_is_broken() -> None:
+    taking, refused = ok(1, "acquire", 0, 60, True), ok(3, "acquire", 10, 20, False)
+    others = [ok(4, "acquire", 35, 40, True), ok(4, "release", 45, 50, True)]
+    held(check_lock(history(taking, refused, ok(2, "break_", 25, 30, True), *others)))
+    falsified(check_lock(history(taking, refused, ok(2, "break_", 25, 30, False), *others)))
+    falsified(check_lock(history(taking, refused, *others)))
+    late = ok(3, "acquire", 31, 34, False)
+    falsified(check_lock(history(taking, late, ok(2, "break_", 25, 30, True), *others)))
+    early = ok(3, "acquire", -20, -10, False)
+    falsified(check_lock(history(taking, early, ok(2, "break_", 25, 30, True), *others)))
+
+
 def test_what_is_broken_is_lost_whoever_was_just_taking_it() -> None:
     grant, broken = ok(1, "acquire", 0, 10, True), ok(2, "break_", 20, 30, True)
     refused = ok(3, "acquire", 25, 40, False)

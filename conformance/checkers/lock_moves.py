@@ -38,6 +38,8 @@ def lock_moves(history: History, losses: Losses) -> Iterator[Move]:
         alone = all(follows(other, one) for one, other in itertools.pairwise(its))
         lost = _lock_losses(placed, losses, alone)
         for number, (place, operation) in enumerate(placed):
+            if _met_a_break(operation, of_lock[operation.target]):
+                yield _passing(operation, place)
             if _met_a_change(operation, of_lock[operation.target]):
                 yield silent(operation, place, call_of(operation))
             elif alone or not _busy(operation, its):
@@ -119,6 +121,24 @@ def _met_a_change(operation: Operation, others: Sequence[Operation]) -> bool:
             for other in others
         )
     )
+
+
+def _met_a_break(operation: Operation, others: Sequence[Operation]) -> bool:
+    """Whether somebody may just have been taking a lock when it was broken."""
+    return operation.name == "acquire" and any(
+        other.name == "break_" and other.value is True and overlap(operation, other)
+        for other in others
+    )
+
+
+def _passing(operation: Operation, place: int) -> Move:
+    """Return the move by which an acquire that met a break may have had the lock before it.
+
+    It may have been in others' way, had not been told yet, and went on to take the lock
+    anew. What it had before is nobody's, and only a break ends it.
+    """
+    call = _by_a_stranger(call_of(operation))
+    return Move(call, None, operation.call, NEVER, False, None, (place, 0), None)
 
 
 def _lock_losses(
