@@ -64,6 +64,9 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
+_RECHECK_SECONDS = 0.25
+"""How often a callback that starts or stops its coordinator looks whether another does."""
+
 
 class DriverOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options that a driver takes, from its URL or as keywords; keywords win.
@@ -194,7 +197,7 @@ class Coordinator(abc.ABC):
         :raises ToozError: already started, or made by a process that forked this one
         :raises ToozConnectionError: the backend cannot be reached
         """
-        with self._lifecycle:
+        with self._changing_life("starting the coordinator"):
             self._refuse_fork()
             if self._started:
                 raise ToozError("this coordinator is started already: stop() it first")
@@ -202,6 +205,7 @@ class Coordinator(abc.ABC):
                 self._start()
             self._executor = futures.ThreadPoolExecutor(1, "coordinator")
             self._joined, self._terms = set(), {}
+            self._watches.forget_elections()
             self._started = True
             if start_heart and self.requires_beating:
                 self.heart.start()
@@ -212,9 +216,13 @@ class Coordinator(abc.ABC):
         Returns within the driver's time-outs even when the backend is gone; what could
         not be given back is then freed by the backend in its own way.
 
-        :raises ToozError: not started
+        Waits for the calls of other threads, callbacks of watches included; no callback is
+        called once it has begun.
+
+        :raises ToozError: not started, or called by a callback while another thread stops
+            the coordinator
         """
-        with self._lifecycle:
+        with self._changing_life("stopping the coordinator"):
             self.check_started("stopping the coordinator")
             self._started = False
             self.heart.stop()
@@ -409,10 +417,11 @@ class Coordinator(abc.ABC):
         Where this coordinator is elected, the callbacks are called, once for each term:
         when a leadership was lost and won again, they are called again.
         """
-        with self._watches.turn:
-            with self._running("standing for election"):
+        operation = "standing for election"
+        with self._watches.turn, self._under_way(operation):
+            with self.translated(operation):
                 self._stand_for_election()
-            self._watches.deliver()
+            self._deliver()
 
     # -- watches ------------------------------------------------------------------
 
@@ -467,20 +476,22 @@ class Coordinator(abc.ABC):
 
         Events are delivered once, leaves before joins, joins in the order of joining. A
         callback that raises keeps no other from being called; afterwards its error is
-        raised, or an ExceptionGroup where several raised.
+        raised, or an ExceptionGroup where several raised. Where the coordinator is stopped
+        meanwhile, the rest of the joins and leaves is delivered when it is started again.
 
         :param timeout: seconds after which no further group is looked at
         :returns: what the callbacks returned, in the order of their calls
         """
         deadline = Deadline.of(True if timeout is None else timeout)
-        with self._watches.turn:
-            with self._running("running watchers"):
+        operation = "running watchers"
+        with self._watches.turn, self._under_way(operation):
+            with self.translated(operation):
                 for group_id in self._watches.groups():
                     if timeout is not None and deadline.expired:
                         break
                     self._watches.compare(group_id, self._view(group_id))
                 self._stand_for_election()
-            return self._watches.deliver()
+            return self._deliver()
 
     # -- locks --------------------------------------------------------------------
 
@@ -581,17 +592,41 @@ class Coordinator(abc.ABC):
     @contextlib.contextmanager
     def _running(self, operation: str) -> Iterator[None]:
         """The context in which driver code runs: started, with the API's own errors."""
-        caller = threading.get_ident()
+        with self._under_way(operation), self.translated(operation):
+            yield
+
+    @contextlib.contextmanager
+    def _under_way(self, operation: str) -> Iterator[None]:
+        """The context of a call that needs a started coordinator, and that stop() waits for."""
+        caller, callers = threading.get_ident(), self._callers
         with self._calls:
             self.check_started(operation)
-            self._callers.append(caller)
+            callers.append(caller)
         try:
-            with self.translated(operation):
-                yield
+            yield
         finally:
             with self._calls:
-                self._callers.remove(caller)
+                callers.remove(caller)
                 self._calls.notify_all()
+
+    @contextlib.contextmanager
+    def _changing_life(self, operation: str) -> Iterator[None]:
+        """The context in which the coordinator starts or stops: one thread at a time.
+
+        A callback that another thread's stop() waits for must not wait for that in turn.
+        """
+        within = threading.get_ident() in self._callers
+        while not self._lifecycle.acquire(timeout=_RECHECK_SECONDS if within else -1):
+            if not self._started:
+                raise ToozError(f"{operation}: another thread is stopping it, and waits for this")
+        try:
+            yield
+        finally:
+            self._lifecycle.release()
+
+    def _deliver(self) -> list[Any]:
+        """Call the callbacks that are due, until the coordinator is stopped."""
+        return self._watches.deliver(lambda: self.is_started)
 
     def _wait_for_calls(self) -> None:
         """Wait for the calls of other threads, lest one takes something once all is given back.

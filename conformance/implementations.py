@@ -63,7 +63,9 @@ _STEPS: Mapping[Feature, frozenset[str]] = {
         }
     ),
     Feature.WATCHES: frozenset({"watch", "unwatch", "run_watchers"}),
-    Feature.LEADERSHIP: frozenset({"campaign", "get_leader", "run_elections", "stand_down"}),
+    Feature.LEADERSHIP: frozenset(
+        {"campaign", "get_leader", "run_elections", "stand_down", "watch_elected"}
+    ),
     Feature.BREAKING: frozenset({"break_"}),
 }
 """The steps that call methods of a feature."""

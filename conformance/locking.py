@@ -1,8 +1,10 @@
 """The contract of a lock, and what every driver's lock shares.
 
 A lock's *holder* is the lock object: not a thread, not a process. Threads may share one
-object; while it holds, a further ``acquire()`` on it waits like anybody else's. No
-driver code belongs here.
+object; while it holds, a further ``acquire()`` on it waits like anybody else's. A hold
+of an object ends by any thread's ``release()`` that is called during it, and by none that
+found another. While one thread acquires or releases, another may be told already, or
+still, that the object does not hold. No driver code belongs here.
 """
 
 from __future__ import annotations
@@ -180,7 +182,8 @@ class Lock(abc.ABC):
         The holders' :meth:`is_still_owner` turns False and their :meth:`release` returns
         False.
 
-        :returns: True when somebody held it, else False
+        :returns: True when somebody held it, else False; somebody who was just acquiring or
+            releasing it may count as a holder
         :raises NotImplemented: the driver cannot break locks
         """
         operation = f"breaking lock {self._name!r}"

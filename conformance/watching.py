@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,17 +92,28 @@ class Watches:
                 if watch.kind is LeaderElected and watch.group_id == elected.group_id
             )
 
-    def deliver(self) -> list[Any]:
+    def forget_elections(self) -> None:
+        """Have no election due any more: its term has ended."""
+        with self._lock:
+            self._due = deque(
+                (callback, event)
+                for callback, event in self._due
+                if not isinstance(event, LeaderElected)
+            )
+
+    def deliver(self, going_on: Callable[[], bool]) -> list[Any]:
         """Call the callbacks that are due, each once; return what they returned.
 
         An error of one keeps no other from being called; it is raised afterwards, or an
         ExceptionGroup of all of them.
+
+        :param going_on: says before each whether to call it; the rest stays due
         """
         results: list[Any] = []
         errors: list[Exception] = []
         while True:
             with self._lock:
-                if not self._due:
+                if not self._due or not going_on():
                     break
                 callback, event = self._due.popleft()
             try:

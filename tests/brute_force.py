@@ -109,6 +109,9 @@ def lock_items(history: History, ttl: int | None = None) -> list[Item]:
     """
     items: list[Item] = []
     for rank, operation in enumerate(history.operations):
+        if operation.name == "acquire" and _met_a_break(operation, history):
+            call = Call(Kind.LOCK, "acquire", b"x0", STRANGER, call_of(operation).argument)
+            items.append(Item(call, None, operation.call, math.inf, False, None, rank))
         if operation.name == "stop":
             call = Call(Kind.LOCK, "stop", b"x0", operation.member)
             items.append(_item(operation, rank, call, None))
@@ -132,26 +135,55 @@ def lock_items(history: History, ttl: int | None = None) -> list[Item]:
                 items.append(Item(lose, None, doubt.call, math.inf, False, client, place))
         else:
             answer = answer_of(operation.value, operation.error)
-            known = None if operation.is_info else answer
+            known = None if operation.is_info or _broke_in(operation, history) else answer
             items.append(_item(operation, rank, call_of(operation), known))
     return items
 
 
-def _served_another(operation: Operation, history: History) -> bool:
-    """Whether an acquire was refused by a shared object that had another one to serve."""
-    return (
-        operation.value is False
-        and operation.name == "acquire"
-        and "object" in operation.arguments
-        and any(
-            other.name == "acquire"
-            and other.client != operation.client
-            and other.arguments.get("object") == operation.arguments["object"]
-            and other.call <= (operation.end or 0)
-            and operation.call <= (other.end or 0)
-            for other in history.operations
-        )
+def _met_a_break(operation: Operation, history: History) -> bool:
+    """Whether an acquire may have had the lock, and lost it to a break, before it had it."""
+    end = math.inf if operation.end is None else operation.end
+    return any(
+        (other.name, other.value) == ("break_", True)
+        and other.call <= end
+        and operation.call <= (math.inf if other.end is None else other.end)
+        for other in history.operations
     )
+
+
+def _broke_in(operation: Operation, history: History) -> bool:
+    """Whether a break found a holder while somebody was acquiring or releasing the lock."""
+    return (operation.name, operation.value) == ("break_", True) and any(
+        other.name in ("acquire", "release")
+        and not other.is_fail
+        and other.call <= (math.inf if operation.end is None else operation.end)
+        and operation.call <= (math.inf if other.end is None else other.end)
+        for other in history.operations
+    )
+
+
+def _served_another(operation: Operation, history: History) -> bool:
+    """Whether a shared object said no while it served another client.
+
+    A refusal beside another acquire, or that it does not hold beside a grant or a release.
+    """
+    if operation.value is not False or "object" not in operation.arguments:
+        return False
+    beside = [
+        other
+        for other in history.operations
+        if other.client != operation.client
+        and other.arguments.get("object") == operation.arguments["object"]
+        and other.call <= (operation.end or 0)
+        and operation.call <= (other.end or 0)
+    ]
+    match operation.name:
+        case "acquire":
+            return any(other.name == "acquire" for other in beside)
+        case "release" | "acquired" | "is_still_owner" | "lock_heartbeat":
+            granted = any((o.name, o.value) == ("acquire", True) for o in beside)
+            return granted or any(o.name == "release" for o in beside)
+    return False
 
 
 def _item(operation: Operation, rank: int, call: Call, answer: Answer | None) -> Item:

@@ -146,6 +146,11 @@ _CAS_STEPS = (*_REGISTER_STEPS, ("cas", {"old": None, "new": None}))
 _STEPS: dict[str, _Steps] = {
     "lock": _LOCK_STEPS,
     "threads": tuple((name, {"object": 1}) for name, _ in _LOCK_STEPS),
+    "rivals": (
+        *((name, {"object": 1}) for name, _ in (*_LOCK_STEPS, *_LOCK_STEPS, ("break_", {}))),
+        *_LOCK_STEPS,
+        ("break_", {}),
+    ),
     "breakable": (*_SHARED_STEPS, ("break_", {})),
     "shared": _SHARED_STEPS,
     "group": _GROUP_STEPS,
@@ -206,7 +211,7 @@ def random_history(
     for number in range(operations):
         lane = random.randrange(clients)
         client = names[lane]
-        member = b"m" if about == "threads" else f"m{lane}".encode()
+        member = b"m" if about in ("threads", "rivals") else f"m{lane}".encode()
         name, target, arguments = random_step(random, about, clients, number, targets)
         if about == "group" and number == 0:
             name, target, arguments = "create_group", b"x0", {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from conformance.checkers.conduct import check_conduct
@@ -35,3 +36,15 @@ def test_a_failure_goes_before_a_time_out() -> None:
     lost = timed("heartbeat", 2, client=1, error="ToozConnectionError")
     finding = check_conduct(History.of([late, lost]), timeout=0.5)
     assert (finding.verdict, finding.witness) == (Verdict.FALSIFIED, [lost])
+
+
+def test_a_call_may_fail_whose_coordinator_another_client_stops() -> None:
+    failed = timed("acquire", 1, error="ToozConnectionError", took=1)
+    stop = timed("stop", 1.5, client=1)
+    beside = [msgspec.structs.replace(o, member=b"m") for o in (failed, stop)]
+    assert check_conduct(History.of(beside)).verdict is Verdict.HELD
+    assert check_conduct(History.of([failed, stop])).verdict is Verdict.FALSIFIED
+    foreign = msgspec.structs.replace(beside[0], error="foreign KeyError: 1")
+    assert check_conduct(History.of([foreign, beside[1]])).verdict is Verdict.FALSIFIED
+    hung = msgspec.structs.replace(beside[0], end=None)
+    assert check_conduct(History.of([hung, beside[1]])).verdict is Verdict.FALSIFIED

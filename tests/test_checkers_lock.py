@@ -340,6 +340,97 @@ def test_an_object_that_serves_another_thread_may_refuse() -> None:
     falsified(check_lock(history(taking, alone, *other)))
 
 
+def _by_threads(*operations: Operation) -> Finding:
+    """Judge operations on an object that threads share, beside another's on its own."""
+    return check_lock(
+        history(
+            *(
+                o
+                if o.client == 9
+                else msgspec.structs.replace(o, member=b"m", arguments={**o.arguments, "object": 1})
+                for o in operations
+            )
+        )
+    )
+
+
+def test_a_release_ends_the_hold_that_there_is_when_it_takes_effect() -> None:
+    first, gone = ok(1, "acquire", 0, 10, True), ok(1, "release", 20, 30, True)
+    again = ok(1, "acquire", 40, 50, True)
+    held(_by_threads(first, gone, again, ok(2, "release", 25, 60, True)))
+    stale = ok(2, "release", 25, 60, False)
+    held(_by_threads(first, gone, again, stale, ok(1, "acquired", 70, 80, True)))
+    falsified(_by_threads(first, gone, again, stale, ok(1, "acquired", 70, 80, False)))
+    falsified(_by_threads(first, gone, again, stale, ok(9, "acquire", 70, 80, True)))
+
+
+@pytest.mark.parametrize("question", ["release", "is_still_owner", "acquired", "lock_heartbeat"])
+def test_an_object_that_is_just_taken_or_given_back_may_not_count_on_its_hold(
+    question: str,
+) -> None:
+    taking, releasing = ok(1, "acquire", 0, 50, True), ok(1, "release", 60, 99, True)
+    kept_out = [ok(9, "acquire", 10, 15, False), ok(9, "acquire", 75, 80, False)]
+    for call in (20, 65):
+        denied = ok(2, question, call, call + 5, False)
+        held(_by_threads(taking, releasing, *kept_out, denied))
+    falsified(_by_threads(taking, releasing, *kept_out, ok(2, question, 52, 55, False)))
+
+
+def test_a_hold_that_is_broken_while_it_is_given_back_may_have_been_given_up_before() -> None:
+    grant, releasing = ok(1, "acquire", 0, 10, True), ok(1, "release", 20, 60, False)
+    asked, broken = ok(2, "is_still_owner", 25, 30, False), ok(9, "break_", 40, 50, True)
+    held(_by_threads(grant, releasing, asked, broken))
+    falsified(_by_threads(grant, asked, broken))
+
+
+def test_an_answer_about_a_former_hold_says_nothing_of_a_later_one() -> None:
+    holds = [
+        ok(1, "acquire", 0, 10, True),
+        ok(9, "break_", 20, 30, True),
+        ok(1, "release", 40, 50, False),
+        ok(1, "acquire", 60, 70, True),
+        ok(2, "is_still_owner", 35, 80, False),
+    ]
+    held(_by_threads(*holds, ok(1, "release", 90, 99, True)))
+    falsified(_by_threads(*holds, ok(1, "release", 90, 99, False)))
+
+
+def test_a_heartbeat_revives_no_hold() -> None:
+    broken = [ok(1, "acquire", 0, 10, True), ok(9, "break_", 20, 30, True)]
+    beat = ok(2, "lock_heartbeat", 15, 50, True)
+    held(_by_threads(*broken, beat, ok(9, "acquire", 60, 70, True)))
+    falsified(_by_threads(*broken, beat, ok(1, "release", 60, 70, True)))
+    falsified(_by_threads(*broken, beat, ok(9, "acquire", 60, 70, False)))
+    falsified(_by_threads(*broken, ok(2, "lock_heartbeat", 40, 50, True)))
+
+
+def test_who_is_just_taking_a_lock_may_count_as_its_holder() -> None:
+    taking, released = ok(1, "acquire", 25, 40, True), ok(1, "release", 50, 60, True)
+    held(check_lock(history(taking, ok(2, "break_", 20, 30, True), released)))
+    falsified(check_lock(history(taking, ok(2, "break_", 10, 20, True), released)))
+    falsified(check_lock(history(taking, ok(2, "break_", 41, 45, True), released)))
+    held(check_lock(history(taking, released, ok(2, "break_", 55, 70, True))))
+
+
+def test_who_is_just_taking_a_lock_may_be_in_the_way_until_it_is_broken() -> None:
+    taking, refused = ok(1, "acquire", 0, 60, True), ok(3, "acquire", 10, 20, False)
+    others = [ok(4, "acquire", 35, 40, True), ok(4, "release", 45, 50, True)]
+    held(check_lock(history(taking, refused, ok(2, "break_", 25, 30, True), *others)))
+    falsified(check_lock(history(taking, refused, ok(2, "break_", 25, 30, False), *others)))
+    falsified(check_lock(history(taking, refused, *others)))
+    late = ok(3, "acquire", 31, 34, False)
+    falsified(check_lock(history(taking, late, ok(2, "break_", 25, 30, True), *others)))
+    early = ok(3, "acquire", -20, -10, False)
+    falsified(check_lock(history(taking, early, ok(2, "break_", 25, 30, True), *others)))
+
+
+def test_what_is_broken_is_lost_whoever_was_just_taking_it() -> None:
+    grant, broken = ok(1, "acquire", 0, 10, True), ok(2, "break_", 20, 30, True)
+    refused = ok(3, "acquire", 25, 40, False)
+    held(check_lock(history(grant, broken, refused, ok(1, "release", 50, 60, False))))
+    falsified(check_lock(history(grant, broken, refused, ok(1, "release", 50, 60, True))))
+
+
 # -- context managers ---------------------------------------------------------------------------
 
 
@@ -379,11 +470,11 @@ def test_an_operation_that_did_not_happen_says_nothing() -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("about", ["lock", "shared", "breakable", "threads"])
+@pytest.mark.parametrize("about", ["lock", "shared", "breakable", "threads", "rivals"])
 def test_verdicts_are_those_of_brute_force(about: str, seed: int) -> None:
     random = Random(f"{about} {seed}")
     for _ in range(120):
-        threads = about == "threads"
+        threads = about in ("threads", "rivals")
         ttl = None if threads else random.choice([None, None, 15, 40])
         given = random_history(
             random,

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from conformance.coordination import DriverOptions, Feature
+from conformance.coordination import DriverOptions, Feature, ToozError
 from conformance.coordination import NotImplemented as Lacking
 from tests import featureless
 
@@ -73,6 +73,97 @@ def test_a_call_may_be_stopped_from_within() -> None:
     one.watch_elected_as_leader(b"group", lambda event: None)
     one.run_elect_coordinator()
     assert not one.is_started
+
+
+def _in_a_callback() -> tuple[Elected, list[bytes], threading.Thread, threading.Event]:
+    """Return a coordinator in the first of its two callbacks, whom they told, and what ends it."""
+    one, told = Elected(), []
+    inside, end = threading.Event(), threading.Event()
+
+    def callback(event: Any) -> None:
+        told.append(event.group_id)
+        inside.set()
+        assert end.wait(10.0)
+
+    one.answer.set()
+    one.start()
+    for group_id in (b"first", b"second"):
+        one.watch_elected_as_leader(group_id, callback)
+    electing = threading.Thread(target=one.run_elect_coordinator)
+    electing.start()
+    assert inside.wait(10.0)
+    return one, told, electing, end
+
+
+def test_no_callback_is_called_once_a_coordinator_stops() -> None:
+    one, told, electing, end = _in_a_callback()
+    stopping = threading.Thread(target=one.stop)
+    stopping.start()
+    stopping.join(0.2)
+    assert stopping.is_alive()
+    end.set()
+    electing.join()
+    stopping.join()
+    assert (told, one.led) == ([b"first"], set())
+
+
+def test_an_election_of_a_former_life_is_not_reported() -> None:
+    one, told, electing, end = _in_a_callback()
+    stopping = threading.Thread(target=one.stop)
+    stopping.start()
+    while one.is_started:
+        stopping.join(0.01)
+    end.set()
+    electing.join()
+    stopping.join()
+    one.start()
+    one.unwatch_elected_as_leader(b"second", one._watches._watches[1].callback)
+    one.run_elect_coordinator()
+    assert told == [b"first", b"first"]
+    one.stop()
+
+
+def test_a_callback_may_stop_its_coordinator() -> None:
+    one, told = Elected(), []
+
+    def callback(event: Any) -> None:
+        told.append(event.group_id)
+        one.stop()
+
+    one.answer.set()
+    one.start()
+    for group_id in (b"first", b"second"):
+        one.watch_elected_as_leader(group_id, callback)
+    one.run_elect_coordinator()
+    assert (told, one.led, one.is_started) == ([b"first"], set(), False)
+
+
+def test_a_callback_does_not_wait_for_a_stop_that_waits_for_it() -> None:
+    one = Elected()
+    inside, begun, said = threading.Event(), threading.Event(), []
+
+    def callback(event: Any) -> None:
+        inside.set()
+        assert begun.wait(10.0)
+        while one.is_started:
+            stopping.join(0.01)
+        for change in (one.stop, one.start):
+            with pytest.raises(ToozError, match="another thread is stopping it"):
+                change()
+            said.append(change.__name__)
+
+    stopping = threading.Thread(target=one.stop)
+    one.answer.set()
+    one.start()
+    one.watch_elected_as_leader(b"group", callback)
+    electing = threading.Thread(target=one.run_elect_coordinator)
+    electing.start()
+    assert inside.wait(10.0)
+    stopping.start()
+    begun.set()
+    electing.join()
+    stopping.join()
+    assert said == ["stop", "start"]
 
 
 def test_stopping_bears_with_locks_that_are_made_meanwhile() -> None:

@@ -298,6 +298,29 @@ def test_breaking_a_free_lock_says_so(local_place: Place) -> None:
     assert lock.acquire(blocking=False)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_breaking_tells_of_a_holder_who_lets_go_at_that_moment(
+    local_place: Place, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = local_place.coordinator(b"one"), local_place.coordinator(b"two")
+    held, other = one.get_lock(b"lock"), two.get_lock(b"lock")
+    held.acquire(shared=shared)
+    medium: Any = two.session._medium
+    remove = medium.remove
+
+    def let_go(name: str) -> None:
+        remove(name)
+        assert not held.release()
+        assert held.acquire(blocking=False)
+
+    monkeypatch.setattr(medium, "remove", let_go)
+    assert other.break_()
+    monkeypatch.undo()
+    assert held.is_still_owner()
+    held.release()
+    assert not other.break_()
+
+
 def test_breaking_lets_a_waiter_in(local_place: Place, threads: futures.ThreadPoolExecutor) -> None:
     coordinator = local_place.coordinator()
     held, waiter = coordinator.get_lock(b"lock"), coordinator.get_lock(b"lock")

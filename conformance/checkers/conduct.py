@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from conformance.checkers.losses import SEVERING
+from conformance.checkers.moves import overlap
 from conformance.history import FOREIGN, History, Operation, lane
 from conformance.verdict import Finding, Verdict
 
@@ -13,17 +16,20 @@ def check_conduct(history: History, *, timeout: float | None = None) -> Finding:
     """Falsified by a foreign exception, a call that never returned, or one that failed.
 
     Clients whose process a fault hit are excused from returning, and once anything was hit,
-    links too, calls may time out. A driver that was told to wait no longer than ``timeout``
-    may say after it that nothing came, where the machine was slow: then nothing is known.
+    links too, calls may time out; so may one whose coordinator another client stops. A
+    driver that was told to wait no longer than ``timeout`` may say after it that nothing
+    came, where the machine was slow: then nothing is known.
 
     :param timeout: the driver's time-out in seconds, where the plan gave it one
     :returns: HELD, FALSIFIED with a witness, or INCONCLUSIVE
     """
     faults = [fault for fault in history.faults if fault.kind != "give up"]
     hit = {fault.client for fault in faults if fault.kind not in SEVERING}
+    stops = history.only("stop")
     late: Operation | None = None
     for operation in history.operations:
-        reason = _misconduct(operation, excused=bool(faults))
+        excused = bool(faults) or _is_stopped(operation, stops)
+        reason = _misconduct(operation, excused=excused)
         if reason is None or (operation.end is None and lane(operation.client) in hit):
             continue
         if not _as_told(operation, timeout):
@@ -33,6 +39,16 @@ def check_conduct(history: History, *, timeout: float | None = None) -> Finding:
         reason = f"a call had no answer within {timeout:g} s, as is told after that: {late}"
         return Finding(Verdict.INCONCLUSIVE, "conduct", reason, [late])
     return Finding(Verdict.HELD, "conduct")
+
+
+def _is_stopped(operation: Operation, stops: Iterable[Operation]) -> bool:
+    """Whether another client stopped the coordinator of a call that was under way."""
+    return any(
+        stop.member == operation.member
+        and stop.client != operation.client
+        and overlap(stop, operation)
+        for stop in stops
+    )
 
 
 def _as_told(operation: Operation, timeout: float | None) -> bool:

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from conformance.checkers.moves import end_of, overlap
 from conformance.history import NEVER, History, Operation
 
-__all__ = ["contended_grants", "overlapping", "refusals", "succeeded", "terms"]
+__all__ = [
+    "beside_a_stop",
+    "broken",
+    "contended_grants",
+    "crossings",
+    "overlapping",
+    "refusals",
+    "succeeded",
+    "terms",
+]
 
 
 def overlapping(history: History) -> int:
@@ -51,6 +61,40 @@ def _by_target(operations: Iterable[Operation]) -> dict[bytes, list[Operation]]:
 def refusals(history: History) -> int:
     """How many acquisitions were refused."""
     return sum(o.is_ok and o.value is False for o in history.only("acquire"))
+
+
+def beside_a_stop(history: History, name: str) -> int:
+    """How many calls of a name were under way when another client stopped their coordinator."""
+    stops = [o for o in history.only("stop") if o.is_ok]
+    return sum(
+        one.client != stop.client
+        and one.member == stop.member
+        and one.call < stop.call < end_of(one)
+        for one in history.only(name)
+        for stop in stops
+    )
+
+
+def broken(history: History) -> int:
+    """How many calls broke a lock that somebody held."""
+    return sum(o.is_ok and o.value is True for o in history.only("break_"))
+
+
+def crossings(history: History) -> int:
+    """How many calls ran while another client ended a hold by a release, or broke the lock.
+
+    Counted are those on a lock object that clients share.
+    """
+    shared = [o for o in history.operations if "object" in o.arguments and o.is_ok]
+    ends = [o for o in shared if o.name == "release" and o.value is True]
+    ends += [o for o in history.only("break_") if o.value is True]
+    return sum(
+        any(
+            (end.target, end.client == one.client) == (one.target, False) and overlap(one, end)
+            for end in ends
+        )
+        for one in shared
+    )
 
 
 def terms(history: History) -> int:

@@ -15,6 +15,7 @@ from conformance.checkers.moves import (
     looks,
     losing,
     overlap,
+    silent,
     stops,
     sure,
     unsure,
@@ -28,14 +29,20 @@ __all__ = ["lock_moves"]
 def lock_moves(history: History, losses: Losses) -> Iterator[Move]:
     """Return the moves of all locks."""
     of_object: dict[object, list[tuple[int, Operation]]] = defaultdict(list)
+    of_lock: dict[bytes, list[Operation]] = defaultdict(list)
     for place, operation in about(history, Kind.LOCK):
         of_object[operation.target, holder_of(operation)].append((place, operation))
+        of_lock[operation.target].append(operation)
     for placed in of_object.values():
         its = [operation for _, operation in placed]
         alone = all(follows(other, one) for one, other in itertools.pairwise(its))
         lost = _lock_losses(placed, losses, alone)
         for number, (place, operation) in enumerate(placed):
-            if alone or not _busy(operation, its):
+            if _met_a_break(operation, of_lock[operation.target]):
+                yield _passing(operation, place)
+            if _met_a_change(operation, of_lock[operation.target]):
+                yield silent(operation, place, call_of(operation))
+            elif alone or not _busy(operation, its):
                 yield from _lock_move(operation, place, lost.get(number, []))
     yield from stops(history, Kind.LOCK)
 
@@ -79,20 +86,59 @@ def _entered(operation: Operation, place: int) -> Iterator[Move]:
 
 
 def _busy(operation: Operation, others: Sequence[Operation]) -> bool:
-    """Whether an acquire was refused while its object was busy with another acquire.
+    """Whether an object said no while it was busy with what another client had called.
 
-    A lock object serves one acquire at a time, so such a refusal says nothing.
+    A lock object serves one acquire at a time, so a refusal beside another acquire says
+    nothing. Neither does the answer that it does not hold, beside a grant or a release:
+    an object counts on a hold only once it has been told of it, and no longer once it is
+    about to give it back, whatever the server knows at that moment.
+    """
+    if operation.value is not False or operation.name == "enter":
+        return False
+    changing = [
+        other
+        for other in others
+        if other.name in ("acquire", "release")
+        and other.client != operation.client
+        and overlap(operation, other)
+    ]
+    if operation.name == "acquire":
+        return any(other.name == "acquire" for other in changing)
+    return any(other.name == "release" or other.value is not False for other in changing)
+
+
+def _met_a_change(operation: Operation, others: Sequence[Operation]) -> bool:
+    """Whether a lock was broken while it may just have been taken or given back.
+
+    To take it or give it back is more than one step, and who is in between may count as a
+    holder: that somebody held then says nothing. It is broken all the same.
     """
     return (
-        operation.name == "acquire"
-        and operation.value is False
+        operation.name == "break_"
+        and operation.value is True
         and any(
-            other.name == "acquire"
-            and other.client != operation.client
-            and overlap(operation, other)
+            other.name in ("acquire", "enter", "release") and overlap(operation, other)
             for other in others
         )
     )
+
+
+def _met_a_break(operation: Operation, others: Sequence[Operation]) -> bool:
+    """Whether somebody may just have been taking a lock when it was broken."""
+    return operation.name == "acquire" and any(
+        other.name == "break_" and other.value is True and overlap(operation, other)
+        for other in others
+    )
+
+
+def _passing(operation: Operation, place: int) -> Move:
+    """Return the move by which an acquire that met a break may have had the lock before it.
+
+    It may have been in others' way, had not been told yet, and went on to take the lock
+    anew. What it had before is nobody's, and only a break ends it.
+    """
+    call = _by_a_stranger(call_of(operation))
+    return Move(call, None, operation.call, NEVER, False, None, (place, 0), None)
 
 
 def _lock_losses(

@@ -1,11 +1,12 @@
 """The bell of a lock: waiters sleep in the kernel until a release rings.
 
-A bell is three numbers in the lock's own object, seen by every process that has it mapped:
-how often it was rung, which is a futex, whether it is wanted, and which process waited
-last. It has no name of its own and nothing of it outlives the object. No hold rests on it:
-the numbers are read and written without being locked, so a ringing may be lost, also
-because the one who should ring, or the one who heard it, was killed or paused. Who waits
-must look for itself now and then.
+A bell is numbers in the lock's own object, seen by every process that has it mapped: how
+often it was rung, which is a futex, whether it is wanted, which process waited last, and
+whether somebody let go of the object who had held it when the lock was broken. It has no
+name of its own and nothing of it outlives the object. No hold rests on it: the numbers are
+read and written without being locked, so a ringing may be lost, also because the one who
+should ring, or the one who heard it, was killed or paused. Who waits must look for itself
+now and then.
 
 futex(2), Linux man-pages 6.03: FUTEX_WAIT sleeps if the number is still the one that was
 seen, and FUTEX_WAKE wakes some of those who wait. The C library has
@@ -77,6 +78,7 @@ class _Numbers(ctypes.Structure):
         ("rung", ctypes.c_uint32),
         ("wanted", ctypes.c_uint32),
         ("process", ctypes.c_uint32),
+        ("left", ctypes.c_uint32),
     )
 
 
@@ -123,6 +125,15 @@ class Bell:
             return None
         rung: int = numbers.rung
         return rung if numbers.wanted else None
+
+    @property
+    def left(self) -> bool:
+        """Whether somebody let go of the object who had held it when the lock was broken."""
+        return bool(self._numbers.left)
+
+    def leave(self) -> None:
+        """Say that somebody lets go of the object who had held it when the lock was broken."""
+        self._numbers.left = 1
 
     def want(self) -> int:
         """Have it rung for whoever waits; return what to give to :meth:`wait`."""

@@ -302,7 +302,13 @@ class LocalLock(Lock):
         """Release for good, and close the object."""
         super().retire()
         with self._changed:
-            self._drop()
+            self._leave()
+
+    def _leave(self) -> None:
+        """Forget the object; where it held and lost its name, tell whoever broke the lock."""
+        if self._holds and self._bell is not None:
+            self._bell.leave()
+        self._drop()
 
     def _drop(self) -> None:
         """Forget the object, which closes it as soon as no other thread looks at it."""
@@ -332,4 +338,4 @@ class LocalLock(Lock):
             taken = opened.try_flock(kind)
             if opened.is_linked():
                 return taken
-            self._drop()
+            self._leave()

@@ -164,7 +164,8 @@ class Session:
         """Take a lock's name from its object; say whether somebody held the object.
 
         Holders are left with an object that nobody else finds. To ask first and break
-        then would be wrong: who asks by trying keeps a third from getting a free lock.
+        then would be wrong: who asks by trying keeps a third from getting a free lock. Who
+        had held, and let go of the object since, says so by its bell.
         """
         with self._guarded():
             try:
@@ -173,8 +174,9 @@ class Session:
                 return False
             with found:
                 self._medium.remove(name)
-                held = not found.try_flock(EXCLUSIVE)
-                Bell(found).ring(for_everybody=True)
+                bell = Bell(found)
+                held = not found.try_flock(EXCLUSIVE) or bell.left
+                bell.ring(for_everybody=True)
                 return held
 
     # -- beginning --------------------------------------------------------------------

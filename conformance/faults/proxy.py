@@ -123,6 +123,7 @@ class Proxy:
         if mode is _Mode.CUT:
             self._refuse()
             self._reset()
+            await asyncio.sleep(0)  # see _close()
         elif self._listening is None:
             self._listen()
         for end in list(self._ends):

@@ -56,6 +56,7 @@ REGISTER_CALLS = frozenset(("read", "write", "cas", "append"))
 NEUTRAL_CALLS = frozenset(
     (
         "fork",
+        "heard",
         "heartbeat",
         "idle",
         "is_started",
@@ -67,6 +68,7 @@ NEUTRAL_CALLS = frozenset(
         "stop",
         "unwatch",
         "watch",
+        "watch_elected",
     )
 )
 """Operations about no single object. ``stop`` ends what a member has, ``heartbeat`` is a

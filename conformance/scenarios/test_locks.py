@@ -6,13 +6,19 @@ import pytest
 from hypothesis import strategies as st
 
 from conformance.characteristics import Feature
-from conformance.checkers.exercise import contended_grants, refusals
+from conformance.checkers.exercise import broken, contended_grants, crossings, refusals
 from conformance.history import History, Operation
 from conformance.scenarios import judges
 from conformance.trial import Least, Trial
 from conformance.verdict import Finding, Verdict
 from conformance.workload.plan import Phase, Plan, Step
-from conformance.workload.strategies import exclusive_cycles, plans, shared_cycles
+from conformance.workload.strategies import (
+    exclusive_cycles,
+    object_questions,
+    object_steps,
+    plans,
+    shared_cycles,
+)
 
 LOCK = b"lock-a"
 
@@ -66,6 +72,42 @@ def test_threads_may_share_one_lock_object(trial: Trial) -> None:
         judges.locks,
         least=[Least("contended grants", trial.profile.trials, contended_grants)],
     )
+
+
+@pytest.mark.scenario("level", needs=(Feature.LOCKS,), levels=("threads",))
+def test_threads_mix_calls_on_one_lock_object(trial: Trial) -> None:
+    """A hold of an object that threads share ends by a call made during it, and no other."""
+    # One more client, with a coordinator of its own, gets what is given away by mistake, and
+    # breaks what the object holds while its threads ask for it.
+    crowd = trial.crowd(sharing=True, most=5).map(lambda threads: {**threads, len(threads): 1})
+    hold = Phase({0: [Step("acquire", LOCK, {"blocking": True, "object": 1})]})
+    breaking = [
+        Step("break_", LOCK, pause=0.0005),
+        Step("acquire", LOCK, {"blocking": 0.002}),
+        Step("is_still_owner", LOCK),
+        Step("release", LOCK),
+    ]
+
+    @st.composite
+    def mixed(draw: st.DrawFn) -> Plan:
+        coordinators = draw(crowd)
+        threads = range(len(coordinators) - 1)
+        steps = trial.profile.steps
+        scripts = {thread: draw(object_steps(steps, 1)) for thread in threads}
+        phases = [Phase({**scripts, len(threads): draw(object_steps(steps, None))})]
+        for _ in range(2):
+            scripts = {thread: draw(object_questions(1)) for thread in threads}
+            phases += [hold, Phase({**scripts, len(threads): breaking})]
+        return Plan(coordinators, phases)
+
+    trials = trial.profile.trials
+    least = [
+        Least("contended grants", trials, contended_grants),
+        Least("calls beside one that gives a hold up", trials, crossings),
+    ]
+    if Feature.BREAKING in trial.place.driver.features:
+        least.append(Least("holds broken", trials // 8, broken))
+    trial.explore(mixed(), judges.locks, least=least)
 
 
 def test_a_held_lock_is_refused_in_time(trial: Trial) -> None:

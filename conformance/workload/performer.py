@@ -86,6 +86,8 @@ class Performer:
         self.party = party
         self._journal = journal
         self._events: list[tuple[str, bytes, bytes]] = []
+        self.heard: list[tuple[str, bytes, bytes, int]] = []
+        """Every event that was ever delivered, with the monotonic nanoseconds at which it was."""
         self._callbacks: dict[tuple[str, bytes], Callable[[Event], None]] = {}
 
     def perform(self, step: Step) -> None:
@@ -153,12 +155,20 @@ class Performer:
         shared = step.arguments.get("object")
         return self.party.lock(step.target, self.client if shared is None else ("shared", shared))
 
-    def note(self, kind: str) -> Callable[[Event], None]:
-        """Return a callback that keeps an event until it is asked for."""
+    def note(self, kind: str, linger: float = 0.0) -> Callable[[Event], None]:
+        """Return a callback that keeps an event until it is asked for.
+
+        :param linger: seconds that the callback takes
+        """
 
         def keep(event: Event) -> None:
+            moment = time.monotonic_ns()
             group = self.party.inner(event.group_id)
-            self._events.append((kind, group, self.party.inner(event.member_id)))
+            told = (kind, group, self.party.inner(event.member_id))
+            self.heard.append((*told, moment))
+            self._events.append(told)
+            if linger:
+                time.sleep(linger)
 
         return keep
 
@@ -168,9 +178,12 @@ class Performer:
         self._events = [event for event in self._events if event[0] not in kinds]
         return found
 
-    def watch(self, kind: str, group: bytes) -> Callable[[Event], None]:
-        """Return the callback for a group, made if need be."""
-        return self._callbacks.setdefault((kind, group), self.note(kind))
+    def watch(self, kind: str, group: bytes, linger: float = 0.0) -> Callable[[Event], None]:
+        """Return the callback for a group, made if need be.
+
+        :param linger: seconds that it takes
+        """
+        return self._callbacks.setdefault((kind, group), self.note(kind, linger))
 
 
 def classify(error: Exception, started: bool) -> tuple[Outcome, str]:
@@ -253,10 +266,17 @@ def _stand_down(performer: Performer, step: Step) -> object:
 
 
 def _watch(performer: Performer, step: Step) -> None:
-    """Watch a group's joins and leaves."""
-    group = performer.party.outer(step.target)
-    performer.coordinator.watch_join_group(group, performer.watch("join", group))
-    performer.coordinator.watch_leave_group(group, performer.watch("leave", group))
+    """Watch a group's joins and leaves; ``linger`` are the seconds that a callback takes."""
+    group, linger = performer.party.outer(step.target), step.arguments.get("linger", 0.0)
+    performer.coordinator.watch_join_group(group, performer.watch("join", group, linger))
+    performer.coordinator.watch_leave_group(group, performer.watch("leave", group, linger))
+
+
+def _watch_elected(performer: Performer, step: Step) -> None:
+    """Stand for election in a group from now on, whenever watchers run."""
+    group, linger = performer.party.outer(step.target), step.arguments.get("linger", 0.0)
+    callback = performer.watch("elected", group, linger)
+    performer.coordinator.watch_elected_as_leader(group, callback)
 
 
 def _unwatch(performer: Performer, step: Step) -> None:
@@ -352,6 +372,8 @@ _METHODS: dict[str, Callable[[Performer, Step], object]] = {
     "run_elections": _run_elections,
     "stand_down": _stand_down,
     "watch": _watch,
+    "watch_elected": _watch_elected,
+    "heard": lambda p, s: p.heard,
     "unwatch": _unwatch,
     "run_watchers": _run_watchers,
     "join_group_create": _join_create,

@@ -26,6 +26,8 @@ __all__ = [
     "member_steps",
     "mixed_steps",
     "numbered",
+    "object_questions",
+    "object_steps",
     "plans",
     "shared_cycles",
 ]
@@ -145,6 +147,60 @@ def exclusive_cycles(steps: int) -> SearchStrategy[Script]:
 def shared_cycles(steps: int) -> SearchStrategy[Script]:
     """Draw the same with shared and exclusive holds."""
     return _scripts(st.sampled_from(_cycles((True, True, False))), steps)
+
+
+_ASKED = ("release", "acquired", "is_still_owner", "lock_heartbeat")
+"""What may be called on a lock object at any time, whoever holds."""
+
+
+@cache
+def object_steps(steps: int, shared: int | None) -> SearchStrategy[Script]:
+    """Draw calls on one lock: cycles of acquire, look, release, and others in between.
+
+    Every acquire is followed by a release of the same client, so that whoever waits gets it.
+    One call in between out of nine breaks the lock.
+
+    :param shared: the lock object, where it is one that clients share
+    """
+    its = {} if shared is None else {"object": shared}
+    looks = [[Step(name, LOCKS[0], its, pause)] for name in _ASKED[1:] for pause in _PAUSES]
+    lone = [[Step(name, LOCKS[0], its)] for name in (*_ASKED * 2, "break_")]
+    cycles = [
+        [
+            Step("acquire", LOCKS[0], {"blocking": waiting} | its, pause),
+            *look,
+            Step("release", LOCKS[0], its, hold),
+        ]
+        for waiting in (True, _WAIT, False, 0.002)
+        for pause in _PAUSES
+        for hold in _PAUSES
+        for look in ([], *looks)
+    ]
+    blocks = st.one_of(st.sampled_from(cycles), st.sampled_from(lone), st.sampled_from(cycles))
+    return _scripts(blocks, steps)
+
+
+@cache
+def object_questions(shared: int) -> SearchStrategy[Script]:
+    """Draw calls on a lock object that clients share, which may hold: it does not afterwards.
+
+    Two ask of the hold, and may give it up; then the object is to hold again, for a while.
+    """
+    its = {"object": shared}
+    questions = [Step(name, LOCKS[0], its, pause) for name in _ASKED for pause in _PAUSES]
+    again = [
+        [
+            Step("acquire", LOCKS[0], {"blocking": waiting} | its, pause),
+            Step("acquired", LOCKS[0], its),
+            Step("is_still_owner", LOCKS[0], its, hold),
+            Step("release", LOCKS[0], its),
+        ]
+        for waiting in (False, 0.002)
+        for pause in _PAUSES
+        for hold in _PAUSES
+    ]
+    asking = st.lists(st.sampled_from(questions), min_size=2, max_size=2)
+    return st.tuples(asking, st.sampled_from(again)).map(lambda parts: [*parts[0], *parts[1]])
 
 
 def numbered(client: int, script: Script) -> Script:

@@ -7,6 +7,7 @@ import struct
 import time
 from typing import ClassVar
 
+from conformance.coordination import Characteristics
 from conformance.drivers.file import FileDriver
 from conformance.drivers.local import LocalLock
 from conformance.drivers.session import Session
@@ -68,9 +69,8 @@ class FavoursTheLast(_StampedLock):
         return super()._release()
 
 
-@meant_for({"test_a_paused_holder_keeps_its_lock": "NON_TIMEOUT_BASED"})
-class Steals(_StampedLock):
-    """Takes a lock from a holder who was silent for long: Redis, memcached, etcd, Consul."""
+class _LeasedLock(_StampedLock):
+    """A lock that is taken from a holder who was silent for long."""
 
     def _try(self, kind: int) -> bool:
         if not super()._try(kind) and time.monotonic() > self._stamped():
@@ -83,6 +83,33 @@ class Steals(_StampedLock):
     def _heartbeat(self) -> bool:
         self._stamp(time.monotonic() + self._lease)
         return super()._heartbeat()
+
+
+@meant_for({"test_a_paused_holder_keeps_its_lock": "NON_TIMEOUT_BASED"})
+class Steals(_LeasedLock):
+    """Takes a lock from a holder who was silent for long: Redis, memcached, etcd, Consul."""
+
+
+class _BelievingLock(_LeasedLock):
+    """A lock that is held for all that its object knows until somebody asks the server."""
+
+    @property
+    def acquired(self) -> bool:
+        return self._holds
+
+
+@meant_for(
+    {"test_nobody_believes_in_a_hold_lost_in_a_pause": "truth after loss"},
+    level="processes",
+    spares=("test_asking_again_changes_nothing",),
+)
+class BelievesInItsLease(FileDriver):
+    """Leaves it to the server to count a lease, and is not told when it ends."""
+
+    CHARACTERISTICS = (Characteristics.DISTRIBUTED_ACROSS_PROCESSES,)
+
+    def _make_lock(self, name: bytes) -> LocalLock:
+        return _BelievingLock(name, self)
 
 
 @meant_for({"test_a_dead_holders_lock_is_free_at_once": "NON_TIMEOUT_BASED"}, level="processes")

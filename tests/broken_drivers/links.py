@@ -27,10 +27,11 @@ _RELEASE = "test_a_lost_reply_to_a_release"
 _BREAK = "test_a_connection_that_breaks"
 _STOP = "test_a_server_that_is_stopped_and_started"
 _KILL = "test_a_server_that_is_killed_and_started"
+_BELIEFS = "test_nobody_believes_in_a_hold_that_was_cut_off"
 _RESTARTS = {_STOP: "restarts", _KILL: "restarts"}
 
 
-@meant_for({}, spares=(_SILENCE, _ACQUIRE, _RELEASE, _BREAK, *_RESTARTS))
+@meant_for({}, spares=(_SILENCE, _ACQUIRE, _RELEASE, _BREAK, _BELIEFS, *_RESTARTS))
 class Served(ServedDriver):
     """Is not broken: what the others add is their own."""
 
@@ -101,6 +102,21 @@ class BelievesItself(ServedDriver):
 
     def _make_lock(self, name: bytes) -> Lock:
         return _Credulous(name, self)
+
+
+class _Believing(ServedLock):
+    """A lock that is held for all that its object knows until the server is heard again."""
+
+    def _is_held(self) -> bool:
+        return self._session is not None and self._session == self._coordinator.token
+
+
+@meant_for({_BELIEFS: "truth after loss"}, spares=(_RELEASE, _BREAK, *_RESTARTS))
+class BelievesInSilence(ServedDriver):
+    """Learns from the server alone that a session has ended: nothing is counted on this side."""
+
+    def _make_lock(self, name: bytes) -> Lock:
+        return _Believing(name, self)
 
 
 @meant_for({_BREAK: "links"} | _RESTARTS)

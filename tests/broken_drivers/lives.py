@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from conformance.coordination import Deadline, ToozConnectionError, ToozError
+from conformance.drivers import registry
 from conformance.drivers.file import Directory, FileDriver
 from conformance.drivers.local import LocalLock
 from conformance.drivers.medium import EXCLUSIVE, Descriptor, Medium
@@ -20,11 +21,15 @@ from .broken import WINDOW, meant_for
 from .served import ServedDriver
 
 _LIVES = "test_starting_and_stopping_leaves_nothing"
+_BESIDE = "test_stopping_beside_a_call"
 _CUT_OFF = "test_stopping_without_the_server_leaves_nothing"
 
 _WRITING = 0.003
 """Seconds that a slow disc takes to write: much of what a busy client does, so that few kills
 hit it nowhere near."""
+
+_LOOK = 0.25
+"""Seconds after which who waits looks whether it is to go on."""
 
 _MOMENT = 0.4
 """Seconds after which a busy server notices that a client is gone."""
@@ -242,6 +247,69 @@ class StopsWhenItWaited(LocalLock):
                 return False
             time.sleep(WINDOW)
         return True
+
+
+@meant_for({_BESIDE: "hygiene"}, spares=("test_stopping_ends_a_wait",))
+class TakesAfterItStopped(LocalLock):
+    """Is stopped without a look at the thread that waits, which takes the lock before it looks.
+
+    As ``stop()`` of upstream's drivers, and any that leaves its waiters to find out.
+    """
+
+    def _take(self, kind: int, deadline: Deadline) -> bool:
+        looked = time.monotonic()
+        while not self._try(kind):
+            if deadline.expired:
+                return False
+            if time.monotonic() > looked + _LOOK:
+                looked = time.monotonic()
+                self._coordinator.check_started("waiting")
+            time.sleep(WINDOW)
+        return True
+
+    def retire(self) -> None:
+        if not self._busy:
+            super().retire()
+
+
+class _StopsAtOnce(FileDriver):
+    """A driver whose calls nobody waits for when it stops, nor for its session to be let go."""
+
+    _kept: Session | None = None
+
+    def _wait_for_calls(self) -> None:
+        """Do nothing."""
+
+    def _stop(self) -> None:
+        self._kept, self._session = self._session, None
+
+
+@meant_for({_BESIDE: "hygiene"})
+class LeadsAfterItStopped(_StopsAtOnce):
+    """Is elected by a call that was under way when it was stopped, and leads from then on."""
+
+    def _campaign(self, group_id: bytes) -> object | None:
+        session = self.session
+        time.sleep(4 * WINDOW)
+        _, after = session.step(
+            lambda before: registry.campaign(before, group_id, self._member_id, session.token)
+        )
+        led = after.leaders[group_id]
+        return led.term if led.session == session.token else None
+
+
+@meant_for({_BESIDE: "hygiene"})
+class TellsAfterItStopped(FileDriver):
+    """Calls all callbacks that are due, also when it was stopped while the first one ran."""
+
+    def _deliver(self) -> list[Any]:
+        with self._calls:
+            self._callers.remove(threading.get_ident())
+            self._calls.notify_all()
+        try:
+            return self._watches.deliver(lambda: True)
+        finally:
+            self._callers.append(threading.get_ident())
 
 
 @meant_for({_LIVES: "hygiene"}, profile="smoke")

@@ -77,6 +77,59 @@ class HoldsForTheThread(LocalLock):
         return super()._is_held() and self._thread == threading.get_ident()
 
 
+_MIXED = "test_threads_mix_calls_on_one_lock_object"
+_TURNS = "test_threads_may_share_one_lock_object"
+
+
+@meant_for({_MIXED: THREADS}, spares=("test_a_broken_lock_is_known_to_be_lost",))
+class GivesALaterHoldAway(LocalLock):
+    """Tidies up after a release with which another thread was quicker.
+
+    What is tidied up is a later hold's by then: a connection, a lease or a token that the
+    object has one of.
+    """
+
+    _number = 0
+
+    def _acquire(self, deadline: Deadline, shared: bool) -> bool:
+        granted = super()._acquire(deadline, shared)
+        self._number += granted
+        return granted
+
+    def release(self) -> bool:
+        number = self._number
+        time.sleep(WINDOW)
+        with self._guard:
+            return super().release() and number == self._number
+
+
+@meant_for({_MIXED: THREADS}, spares=(_TURNS, "test_a_broken_lock_is_known_to_be_lost"))
+class DoubtsALaterHold(LocalLock):
+    """Takes an answer about a former hold for one about the hold that the object has now."""
+
+    def is_still_owner(self) -> bool:
+        owner = super().is_still_owner()
+        if not owner:
+            time.sleep(WINDOW)
+            super().release()
+        return owner
+
+
+@meant_for({_MIXED: THREADS}, spares=(_TURNS, "test_a_broken_lock_is_known_to_be_lost"))
+class RevivesAnEndedHold(LocalLock):
+    """Renews a hold that ended once it had looked: a key that is SET, where it is compared first.
+
+    It may have been broken or given back.
+    """
+
+    def heartbeat(self) -> bool:
+        if not super().heartbeat():
+            return False
+        time.sleep(WINDOW)
+        with self._guard:
+            return self._is_held() or self._acquire(Deadline.of(False), shared=False)
+
+
 @meant_for({"test_shared_holds_exclude_exclusive_ones": THREADS})
 class SharesWithWriters(LocalLock):
     """Grants shared holds without looking: drivers that only count their readers."""

@@ -29,7 +29,7 @@ from conformance.coordination import (
     get_coordinator,
 )
 from conformance.drivers.local import LocalOptions
-from conformance.drivers.remote import RemoteCoordinator
+from conformance.drivers.remote import Lease, RemoteCoordinator
 
 __all__ = ["ServedDriver", "ServedLock", "serving"]
 
@@ -202,7 +202,8 @@ class ServedLock(Lock):
             raise
 
     def _is_held(self) -> bool:
-        return self._session is not None and self._session == self._coordinator.token
+        owner = self._coordinator
+        return self._session is not None and self._session == owner.token and owner.lease.valid
 
     def _is_still_owner(self) -> bool:
         return self._ask("is_still_owner")
@@ -231,6 +232,7 @@ class ServedDriver(RemoteCoordinator):
         self._exchanging = threading.RLock()
         self._connection: Connection | None = None
         self._doubtful: set[tuple[bytes, str]] = set()
+        self.lease = Lease(options.timeout)
         self.token = ""
 
     # -- exchanges ------------------------------------------------------------------------
@@ -258,6 +260,7 @@ class ServedDriver(RemoteCoordinator):
 
     def exchange(self, name: str, *arguments: Any) -> Any:
         """Send a request and wait for its answer."""
+        sent = time.monotonic()
         try:
             if self._connection is None:
                 self._connection = self.connect()
@@ -268,6 +271,7 @@ class ServedDriver(RemoteCoordinator):
         except (OSError, EOFError) as error:
             self.broke()
             raise self.named(error) from error
+        self.lease.renewed(sent)
         if became == "ended":
             raise _SessionEnded
         if became == "failed":
