@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -29,7 +30,7 @@ from conformance.coordination import (
     get_coordinator,
 )
 from conformance.drivers.local import LocalOptions
-from conformance.drivers.remote import RemoteCoordinator
+from conformance.drivers.remote import RemoteCoordinator, turn
 
 __all__ = ["ServedDriver", "ServedLock", "serving"]
 
@@ -237,7 +238,7 @@ class ServedDriver(RemoteCoordinator):
 
     def ask(self, name: str, *arguments: Any) -> Any:
         """Have the server do something in this session; return the result."""
-        with self._exchanging:
+        with self.turns():
             try:
                 for doubtful in list(self._doubtful):
                     self.exchange("lock.release", *doubtful)
@@ -246,6 +247,10 @@ class ServedDriver(RemoteCoordinator):
             except _SessionEnded as error:
                 self.lost()
                 raise ToozConnectionError("the session has ended") from error
+
+    def turns(self) -> AbstractContextManager[Any]:
+        """Return a context in which no other thread asks, which it has in time."""
+        return turn(self._exchanging, self._timeout, "the server")
 
     def give_back(self, name: bytes, own: str) -> None:
         """Before anything else is asked, release a lock that may be held."""
@@ -264,10 +269,14 @@ class ServedDriver(RemoteCoordinator):
             self._connection.send((self.token, name, *arguments))
             if not self._connection.poll(self.patience()):
                 raise TimeoutError
-            became, result = self._connection.recv()
+            answer = self._connection.recv()
         except (OSError, EOFError) as error:
             self.broke()
             raise self.named(error) from error
+        return self.result_of(*answer)
+
+    def result_of(self, became: str, result: Any) -> Any:
+        """Return what the server answered, or raise it."""
         if became == "ended":
             raise _SessionEnded
         if became == "failed":
