@@ -265,9 +265,9 @@ def _take_stock(session: Session, patience: float) -> None:
 _CREW = range(50, 62)
 """Clients that share a coordinator, numbered as the first of them, which has no heart."""
 
-_CALLING_SECONDS = 0.02
-"""How much longer their calls take in each direction, so that each has a connection of its
-own."""
+_CALLING_SECONDS = 0.1
+"""Seconds after which all of them have a call under way, so that each has a connection of its
+own where the driver makes as many."""
 
 _DOUBTER = 40
 """A client that has no heart, and asks for its lock again and again."""
@@ -321,8 +321,10 @@ def test_idle_connections_that_are_forgotten(trial: Trial) -> None:
 
         def steer(session: Session) -> None:
             session.perform_all(plan.phases[:2])
-            link.proxy.delay(_CALLING_SECONDS)
-            session.perform(plan.phases[2])
+            link.proxy.stall()
+            with session.during(plan.phases[2]):
+                time.sleep(_CALLING_SECONDS)
+                link.proxy.heal()
             with link.broken(session, "strand") as proxy:
                 if not proxy.strand():
                     raise NotExercised("the driver keeps no connection that could be forgotten")

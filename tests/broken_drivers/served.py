@@ -37,6 +37,9 @@ __all__ = ["ServedDriver", "ServedLock", "serving"]
 _PAUSE = 0.01
 """Seconds between two tries to get a lock that is held."""
 
+_MOST_AT_ONCE = 64
+"""How many clients may connect at the same time; one more would try again a second later."""
+
 _UNANSWERED = (ToozConnectionError, OperationTimedOut)
 """What says that nobody knows whether a request was carried out."""
 
@@ -150,7 +153,7 @@ class _Server:
 def serving(directory: Path) -> Iterator[str]:
     """Run a server that keeps its things in a directory; give its URL."""
     server = _Server(directory)
-    with Listener(("127.0.0.1", 0)) as listener:
+    with Listener(("127.0.0.1", 0), backlog=_MOST_AT_ONCE) as listener:
         accepting = threading.Thread(target=server.accept, args=(listener,))
         accepting.start()
         host, port = cast("tuple[str, int]", listener.address)
