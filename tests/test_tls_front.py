@@ -26,7 +26,7 @@ def test_clients_that_go_as_it_ends_leave_nothing_open(
             with TlsFront(server.getsockname(), certificates) as front:
                 _visit(front, server, certificates)
                 time.sleep(moment * 1e-5)  # it notices that they went in about that time
-            gc.collect()
+        gc.collect()
     assert not unraisable
 
 

@@ -228,12 +228,10 @@ def test_a_phase_that_is_broken_off_leaves_nobody_busy(
     waiting = Phase({1: [Step("acquire", LOCK, {"blocking": 0.2})]})
 
     def break_off() -> None:
-        with (
-            Session(crew, at_threads(target), Plan({0: 0, 1: 1}, []), tmp_path) as session,
-            session.during(waiting),
-        ):
+        with Session(crew, at_threads(target), Plan({0: 0, 1: 1}, []), tmp_path) as session:
             session.call(0, Step("acquire", LOCK))
-            raise ZeroDivisionError
+            with session.during(waiting):
+                raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         break_off()

@@ -29,7 +29,7 @@ __all__ = ["Gateway", "LeaseLost"]
 _PORT = 2379
 
 # Codes of gRPC ("Status codes and their use in gRPC"), which the gateway passes on.
-_DEADLINE_EXCEEDED, _NOT_FOUND, _PERMISSION_DENIED = 4, 5, 7
+_CANCELLED, _DEADLINE_EXCEEDED, _NOT_FOUND, _PERMISSION_DENIED = 1, 4, 5, 7
 _UNAVAILABLE, _UNAUTHENTICATED = 14, 16
 
 _AUTHENTICATION = re.compile("auth|user name is empty")
@@ -106,7 +106,10 @@ class Gateway:
         if self._user is not None and self._token is None:
             wanted = {"name": self._user, "password": self._password or ""}
             answer = self._client.post(self._client.get_url("/auth/authenticate"), json=wanted)
-            self._token = self.session.headers["Authorization"] = answer["token"]
+            token = answer["token"]
+            # In the place of what requests of other threads may be reading.
+            self.session.headers = {"Authorization": token}
+            self._token = token
 
     # -- being told ---------------------------------------------------------------------
 
@@ -212,7 +215,7 @@ def _refused(where: str, code: int, message: str) -> ToozError:
             f"{where} did not agree with its cluster in time ({message}); whether it did what "
             "was asked is unknown"
         )
-    if code == _UNAVAILABLE:
+    if code in (_UNAVAILABLE, _CANCELLED):  # nobody here cancels: the gateway ends, in etcd 3.4
         return ToozConnectionError(
             f"{where} is not ready ({message}); whether it did what was asked is unknown"
         )

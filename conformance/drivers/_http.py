@@ -81,7 +81,7 @@ class Session:
         self, host: str, port: int, *, timeout: float, tls: ssl.SSLContext | None = None
     ) -> None:
         self.headers: dict[str, str] = {}
-        """What goes with each request."""
+        """What goes with each request. Not to be changed while there are any, but replaced."""
         self._host = host
         self._port = port
         self._timeout = timeout

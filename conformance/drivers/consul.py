@@ -80,13 +80,13 @@ class ConsulOptions(RemoteOptions, frozen=True, kw_only=True):
     ``ttl``: seconds for which a session certainly lasts without a heartbeat; by default
     half of ``timeout``, because Consul ends a session after twice its TTL. So what a dead
     client held is free ``timeout`` seconds after its last heartbeat, and the defaults are
-    30 and 15 seconds. ``acl_token``: sent with every request. ``ssl``: speak HTTPS;
+    30 and 15 seconds. ``acl_token``: sent with every request; visible ASCII. ``ssl``: HTTPS;
     ``verify``: whether the agent must prove who it is; ``ca_cert``: a file of authorities
     to believe; ``cert`` and ``key``: files of the client's own certificate and its key.
     """
 
     ttl: Annotated[float, msgspec.Meta(gt=0, le=_LONGEST_TTL)] | None = None
-    acl_token: str | None = None
+    acl_token: Annotated[str, msgspec.Meta(pattern=r"\A[!-~]+\Z")] | None = None
     ssl: bool = False
     verify: bool = True
     ca_cert: str | None = None

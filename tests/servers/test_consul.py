@@ -123,6 +123,7 @@ def test_the_ttl_is_half_the_timeout_unless_given(query: str, ttl: float, timeou
     "url",
     [
         "consul://user:hush@localhost",
+        "consul://localhost?acl_token=hush%0Ahush",
         "consul://localhost/path",
         "consul://localhost:99999999",
         "consul://localhost?ttl=0",
