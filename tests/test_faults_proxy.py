@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -95,9 +96,8 @@ class EchoServer:
 
 @pytest.fixture
 def server() -> Iterator[EchoServer]:
-    server = EchoServer()
-    yield server
-    server.close()
+    with closing(EchoServer()) as server:
+        yield server
 
 
 @pytest.fixture
@@ -157,10 +157,12 @@ def test_a_healthy_link_passes_all_on(proxy: Proxy) -> None:
 
 
 def test_a_server_that_speaks_first_is_heard() -> None:
-    server = EchoServer(b"welcome")
-    with Proxy(*server.address) as proxy, _connect(proxy) as client:
+    with (
+        closing(EchoServer(b"welcome")) as server,
+        Proxy(*server.address) as proxy,
+        _connect(proxy) as client,
+    ):
         assert client.recv(100) == b"welcome"
-    server.close()
 
 
 def test_either_side_may_hang_up(proxy: Proxy, server: EchoServer, client: socket.socket) -> None:
@@ -196,12 +198,11 @@ def test_a_server_that_is_not_there(server: EchoServer) -> None:
 
 
 def test_a_server_that_is_elsewhere_now(proxy: Proxy, client: socket.socket) -> None:
-    other = EchoServer(b"welcome")
-    proxy.lead_to(*other.address)
-    with _connect(proxy) as later:
-        assert later.recv(100) == b"welcome"
-    assert _ask(client, b"x") == b"x"
-    other.close()
+    with closing(EchoServer(b"welcome")) as other:
+        proxy.lead_to(*other.address)
+        with _connect(proxy) as later:
+            assert later.recv(100) == b"welcome"
+        assert _ask(client, b"x") == b"x"
 
 
 def test_dropped_replies(proxy: Proxy, server: EchoServer, client: socket.socket) -> None:
@@ -380,8 +381,11 @@ def test_a_delay_is_kept_in_order(proxy: Proxy, server: EchoServer, client: sock
 
 def test_nothing_is_left_of_a_proxy() -> None:
     descriptors, threads = _descriptors(), threading.active_count()
-    server = EchoServer()
-    with Proxy("localhost", server.address[1]) as proxy, _connect(proxy) as client:
+    with (
+        closing(EchoServer()) as server,
+        Proxy("localhost", server.address[1]) as proxy,
+        _connect(proxy) as client,
+    ):
         _ask(client, b"x")
         proxy.stall()
         with _connect(proxy):
@@ -399,6 +403,5 @@ def test_nothing_is_left_of_a_proxy() -> None:
             proxy.strand(slice(-1, None))
             proxy.bury()
             proxy.strand()
-    server.close()
     assert _descriptors() == descriptors
     assert threading.active_count() == threads
