@@ -11,8 +11,10 @@ from __future__ import annotations
 import abc
 import contextlib
 import logging
+import math
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent import futures
@@ -137,7 +139,9 @@ class Coordinator(abc.ABC):
 
     Made by :func:`get_coordinator`, used between :meth:`start` and :meth:`stop`, by any
     number of threads. Group and member calls of one coordinator take effect in the order
-    in which they were made. A process that was forked must make its own coordinators.
+    in which they were made; one that waited all the while that another had no answer in
+    time is not asked, and ends as that did. A process that was forked must make its own
+    coordinators.
 
     :param member_id: under which name this coordinator joins groups and leads them
     :param url: the parsed URL, without its query
@@ -168,6 +172,7 @@ class Coordinator(abc.ABC):
         self._process = os.getpid()
         self._lifecycle = threading.RLock()
         self._executor: futures.ThreadPoolExecutor | None = None
+        self._unanswered = -math.inf  # when the last call began that had no answer in time
         self._joined: set[bytes] = set()
         self._terms: dict[bytes, object] = {}
         self._made_locks: weakref.WeakSet[Lock] = weakref.WeakSet()
@@ -640,9 +645,20 @@ class Coordinator(abc.ABC):
     def _submit(
         self, operation: str, call: Callable[..., T], *arguments: object
     ) -> CoordinatorResult[T]:
+        asked = time.monotonic()
+
         def run() -> T:
-            with self.translated(operation):
-                return call(*arguments)
+            if asked <= self._unanswered:
+                raise OperationTimedOut(
+                    f"{operation}: the call before it had no answer in time, so nothing was asked"
+                )
+            began = time.monotonic()
+            try:
+                with self.translated(operation):
+                    return call(*arguments)
+            except OperationTimedOut:
+                self._unanswered = began
+                raise
 
         self.check_started(operation)
         executor = self._executor

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from conformance.coordination import DriverOptions, Feature, ToozError
+from conformance.coordination import DriverOptions, Feature, OperationTimedOut, ToozError
 from conformance.coordination import NotImplemented as Lacking
 from tests import featureless
 
@@ -195,3 +195,43 @@ def test_stopping_bears_with_locks_that_are_made_meanwhile() -> None:
     one.stop()
     making.join()
     assert len(made) == 4
+
+
+class Unanswered(featureless.Featureless):
+    """Has no answer in time where it is asked for the first group; a thread says when."""
+
+    FEATURES = frozenset({Feature.GROUPS})
+
+    def __init__(self) -> None:
+        super().__init__(b"member", urlsplit("unanswered://"), DriverOptions())
+        self.asked, self.late = threading.Event(), threading.Event()
+        self.created: list[bytes] = []
+
+    def _create_group(self, group_id: bytes) -> None:
+        self.created.append(group_id)
+        if group_id == b"first":
+            self.asked.set()
+            assert self.late.wait(10.0)
+            raise OperationTimedOut("no answer")
+
+    def _get_groups(self) -> Iterable[bytes]:
+        return self.created
+
+
+def test_calls_do_not_wait_for_a_silent_server_one_after_the_other() -> None:
+    one = Unanswered()
+    one.start()
+    blocker = threading.Event()
+    held = one._submit("holding up", blocker.wait)
+    results = [one.create_group(name) for name in (b"first", b"second", b"third")]
+    blocker.set()
+    assert held.get(10.0)
+    assert one.asked.wait(10.0)
+    after = one.create_group(b"after")
+    one.late.set()
+    for result in results:
+        with pytest.raises(OperationTimedOut):
+            result.get(10.0)
+    after.get(10.0)
+    assert one.get_groups().get(10.0) == [b"after", b"first"]
+    one.stop()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -94,9 +96,8 @@ class EchoServer:
 
 @pytest.fixture
 def server() -> Iterator[EchoServer]:
-    server = EchoServer()
-    yield server
-    server.close()
+    with closing(EchoServer()) as server:
+        yield server
 
 
 @pytest.fixture
@@ -156,10 +157,12 @@ def test_a_healthy_link_passes_all_on(proxy: Proxy) -> None:
 
 
 def test_a_server_that_speaks_first_is_heard() -> None:
-    server = EchoServer(b"welcome")
-    with Proxy(*server.address) as proxy, _connect(proxy) as client:
+    with (
+        closing(EchoServer(b"welcome")) as server,
+        Proxy(*server.address) as proxy,
+        _connect(proxy) as client,
+    ):
         assert client.recv(100) == b"welcome"
-    server.close()
 
 
 def test_either_side_may_hang_up(proxy: Proxy, server: EchoServer, client: socket.socket) -> None:
@@ -195,12 +198,11 @@ def test_a_server_that_is_not_there(server: EchoServer) -> None:
 
 
 def test_a_server_that_is_elsewhere_now(proxy: Proxy, client: socket.socket) -> None:
-    other = EchoServer(b"welcome")
-    proxy.lead_to(*other.address)
-    with _connect(proxy) as later:
-        assert later.recv(100) == b"welcome"
-    assert _ask(client, b"x") == b"x"
-    other.close()
+    with closing(EchoServer(b"welcome")) as other:
+        proxy.lead_to(*other.address)
+        with _connect(proxy) as later:
+            assert later.recv(100) == b"welcome"
+        assert _ask(client, b"x") == b"x"
 
 
 def test_dropped_replies(proxy: Proxy, server: EchoServer, client: socket.socket) -> None:
@@ -273,6 +275,92 @@ def test_a_cut_ends_a_stall(proxy: Proxy, client: socket.socket) -> None:
         assert _is_broken(late)
 
 
+def test_what_is_stranded_is_silent_for_ever_and_what_is_new_is_served(
+    proxy: Proxy, server: EchoServer, client: socket.socket
+) -> None:
+    proxy.strand()
+    client.sendall(b"lost")
+    with _connect(proxy) as anew:
+        assert _ask(anew, b"new") == b"new"
+        proxy.heal()
+        assert _ask(anew, b"!") == b"!"
+    assert _is_silent(client)
+    server.wait_received(b"hellonew!")
+
+
+def test_of_a_stranded_connection_neither_side_learns_that_the_other_left(
+    proxy: Proxy, server: EchoServer, client: socket.socket
+) -> None:
+    with _connect(proxy) as leaving:
+        _ask(leaving, b"x")
+        proxy.strand()
+    with _connect(proxy) as other:
+        assert _ask(other, b"y") == b"y"
+    server.wait_ended(1)
+    server.hang_up()
+    assert _is_silent(client)
+
+
+def test_keepalive_finds_out_about_a_stranded_connection(
+    proxy: Proxy, client: socket.socket
+) -> None:
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 100)
+    proxy.strand()
+    client.sendall(b"lost")
+    with pytest.raises(TimeoutError) as told:
+        client.recv(1)
+    assert told.value.errno == errno.ETIMEDOUT
+
+
+def test_the_servers_end_of_a_stranded_connection_is_buried(
+    proxy: Proxy, server: EchoServer, client: socket.socket
+) -> None:
+    with _connect(proxy) as left:
+        _ask(left, b"x")
+        proxy.strand(slice(1))
+        assert server.ended == 0
+        proxy.bury()
+        server.wait_ended(1)
+        assert _is_silent(client)
+        assert _ask(left, b"y") == b"y"
+
+
+def test_some_are_stranded_by_their_age(proxy: Proxy, client: socket.socket) -> None:
+    with _connect(proxy) as second, _connect(proxy) as third:
+        for each in (second, third):
+            _ask(each, b"x")
+        proxy.strand(slice(-1, None))
+        third.sendall(b"x")
+        assert _is_silent(third)
+        assert _ask(second, b"x") == b"x"
+        proxy.strand(slice(1))
+        client.sendall(b"x")
+        assert _is_silent(client)
+        assert _ask(second, b"x") == b"x"
+
+
+def test_a_cut_ends_stranded_connections(
+    proxy: Proxy, server: EchoServer, client: socket.socket
+) -> None:
+    proxy.strand()
+    proxy.cut()
+    assert _is_broken(client)
+    server.wait_ended(1)
+
+
+def test_what_is_under_way_is_lost_with_a_stranded_connection(
+    proxy: Proxy, server: EchoServer, client: socket.socket
+) -> None:
+    proxy.delay(2 * _SILENCE)
+    client.sendall(b"lost")
+    time.sleep(_SILENCE)
+    proxy.strand()
+    time.sleep(2 * _SILENCE)
+    with _connect(proxy) as anew:
+        assert _ask(anew, b"new") == b"new"
+    server.wait_received(b"hellonew")
+
+
 def test_a_delay_is_kept_in_order(proxy: Proxy, server: EchoServer, client: socket.socket) -> None:
     proxy.delay(_SILENCE)
     began = time.monotonic()
@@ -293,8 +381,11 @@ def test_a_delay_is_kept_in_order(proxy: Proxy, server: EchoServer, client: sock
 
 def test_nothing_is_left_of_a_proxy() -> None:
     descriptors, threads = _descriptors(), threading.active_count()
-    server = EchoServer()
-    with Proxy("localhost", server.address[1]) as proxy, _connect(proxy) as client:
+    with (
+        closing(EchoServer()) as server,
+        Proxy("localhost", server.address[1]) as proxy,
+        _connect(proxy) as client,
+    ):
         _ask(client, b"x")
         proxy.stall()
         with _connect(proxy):
@@ -305,6 +396,12 @@ def test_nothing_is_left_of_a_proxy() -> None:
         with _connect(proxy) as held:
             proxy.stall()
             held.sendall(b"z")
-    server.close()
+        proxy.heal()
+        with _connect(proxy) as lost, _connect(proxy) as buried:
+            _ask(lost, b"z")
+            _ask(buried, b"z")
+            proxy.strand(slice(-1, None))
+            proxy.bury()
+            proxy.strand()
     assert _descriptors() == descriptors
     assert threading.active_count() == threads

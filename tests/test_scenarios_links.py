@@ -91,7 +91,48 @@ def test_losses_are_told_by_a_heartbeat_and_once(
     assert _objects(links.told(_history(*operations))) is objects
 
 
-@pytest.mark.parametrize("kind", ["stall", "lost reply", "cut"])
+_RELEASE = timed("release", 12, True, took=0)
+
+
+@pytest.mark.parametrize(
+    ("operation", "objects"),
+    [
+        (timed("acquire", 11, True, client=1, took=2, blocking=6.0), False),
+        (timed("acquire", 11, False, client=1, took=5.9, blocking=6.0), False),
+        (timed("acquire", 11, False, client=1, took=6.1, blocking=6.0), True),
+        (timed("acquire", 11, client=1, error="OperationTimedOut", took=6.1, blocking=6.0), False),
+        (timed("acquire", 11, client=1, error="OperationTimedOut", took=11.1, blocking=6.0), True),
+        (timed("acquire", 11, client=1, error="ToozError: its own", blocking=6.0), True),
+        (timed("acquire", 11, client=1, took=None, blocking=6.0), True),
+        (timed("acquire", 19, False, client=1, took=0.1, blocking=False), False),
+    ],
+)
+def test_who_waits_learns_in_time_that_a_lock_is_free(operation: Operation, objects: bool) -> None:
+    assert _objects(links.late(_history(_RELEASE, operation))) is objects
+
+
+_WATCH = timed("watch", 1, client=1)
+_HEARD = timed("run_watchers", 23, [("join", b"g", b"m0")], client=1)
+_HEARS_NOTHING = timed("run_watchers", 24, [], client=1)
+
+
+@pytest.mark.parametrize(
+    ("operations", "objects"),
+    [
+        ([_HEARD, _HEARS_NOTHING], False),
+        ([_HEARS_NOTHING], True),
+        ([timed("run_watchers", 21, [], client=1)], False),
+        ([timed("run_watchers", 24, client=1, error="OperationTimedOut")], False),
+        ([timed("run_watchers", 24, [], client=2)], False),
+    ],
+)
+def test_who_watches_hears_of_a_join(operations: list[Operation], objects: bool) -> None:
+    join = timed("join_group", 22, took=0.5)
+    history = _history(_WATCH, *operations, join)
+    assert _objects(links.heard(history)) is objects
+
+
+@pytest.mark.parametrize("kind", ["stall", "strand", "lost reply", "cut"])
 def test_a_broken_link_may_cost_a_lock_from_then_on(kind: str) -> None:
     fault = Fault(kind, 0, 10 * SECOND, 20 * SECOND)
     grant = timed("acquire", 1, True)

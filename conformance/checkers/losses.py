@@ -20,7 +20,9 @@ __all__ = ["FATAL", "SEVERING", "Losses"]
 FATAL = frozenset(("kill", "give up"))
 """The faults that end a client's process: killed on purpose, or because it hung."""
 
-SEVERING = frozenset(("stall", "lost reply", "cut", "server stop", "server kill", "no server"))
+SEVERING = frozenset(
+    ("stall", "strand", "lost reply", "cut", "server stop", "server kill", "no server")
+)
 """The faults of a client's link, or at its other end, in which server and client may each
 take the other for dead. The client lives: it is not excused from returning."""
 

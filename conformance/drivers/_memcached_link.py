@@ -164,9 +164,7 @@ class Link:
         """Close every connection, those in use as soon as their exchange ends."""
         with self._mutex:
             self._open = False
-            idle, self._idle = self._idle, []
-        for client in idle:
-            client.close()
+        self._close_idle()
 
     def disown(self) -> None:
         """In a forked child: let go of the parent's connections, without a word."""
@@ -227,6 +225,7 @@ class Link:
             except BaseException:
                 self.broken = True
                 client.close()
+                self._close_idle()  # which may have broken as it did
                 raise
             else:
                 self.broken = False
@@ -259,6 +258,12 @@ class Link:
         with self._mutex:
             self._used.add(client)
         return client
+
+    def _close_idle(self) -> None:
+        with self._mutex:
+            idle, self._idle = self._idle, []
+        for client in idle:
+            client.close()
 
     def _give_back(self, client: Client) -> None:
         with self._mutex:

@@ -95,10 +95,11 @@ class Session:
     def bury(self) -> None:
         """Note what went with the connections that were lost, and forget them."""
         with self._mutex:
-            for link in [link for link in self._links if self._is_settled(link) and link.lost]:
+            dead = [link for link in self._links if self._is_settled(link) and link.lost]
+            if dead:
+                self._close_idle()
+            for link in dead:
                 self._links.remove(link)
-                if link in self._idle:
-                    self._idle.remove(link)
                 lost, was_main = list(link.holds.values()), link is self._main
                 if was_main:
                     self._main = None
@@ -156,7 +157,16 @@ class Session:
                 self._idle.append(link)
                 return
             self._links.remove(link)
+            if link.lost:
+                self._close_idle()
         link.close(politely=False)
+
+    def _close_idle(self) -> None:
+        """Close the connections that nobody uses: they may have broken as another did."""
+        idle, self._idle = self._idle, []
+        for link in idle:
+            self._links.remove(link)
+            link.close(politely=False)
 
     def _standing(self) -> tuple[Link, str]:
         """Return the main connection and its token, both new when the old was lost."""

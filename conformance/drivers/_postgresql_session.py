@@ -184,7 +184,19 @@ class Session:
         return hold.session == self.count and main is not None and main.alive
 
     def release(self, name: bytes, key: bytes, hold: Attempt) -> bool:
-        """Give a lock back; False when it was lost or broken."""
+        """Give a lock back; False when it was lost or broken.
+
+        Where that could not be asked, it is owed: nobody has the hold any more.
+        """
+        try:
+            return self._release(name, key, hold)
+        finally:
+            held = self._holds.get(name, set())
+            if hold.session == self.count and hold.number in held:
+                held.discard(hold.number)
+                self._owe({"gate": sql.gate(key), "key": key, "mine": list(held)})
+
+    def _release(self, name: bytes, key: bytes, hold: Attempt) -> bool:
         deadline = self._deadline()
         with self._turn(deadline) as main:
             held = self._holds.get(name, set())
@@ -262,8 +274,9 @@ class Session:
                 main = self._replace(deadline)
             main.settle(deadline)
             while self._debts:
-                main.run(sql.UNLOCK, self._debts[-1], deadline=deadline)
-                self._debts.pop()
+                debt = self._debts[0]  # others may be added meanwhile, behind it
+                main.run(sql.UNLOCK, debt, deadline=deadline)
+                self._debts.remove(debt)
             yield main
         finally:
             self._mutex.release()
@@ -278,13 +291,17 @@ class Session:
         try:
             yield
         except BaseException:
+            self._owe(known)
+            raise
+
+    def _owe(self, known: dict[str, object]) -> None:
+        with self._pool_mutex:
             self._debts.append(known)
             if self._settling is None:
                 self._settling = threading.Thread(
                     target=self._settle, name="postgresql-debts", daemon=True
                 )
                 self._settling.start()
-            raise
 
     def _settle(self) -> None:
         """Give back what is owed, lest it stay for as long as nothing more is asked."""
@@ -293,9 +310,10 @@ class Session:
             if main is None or not main.alive:
                 continue  # what it held is free; another call connects anew, and forgets it
             try:
-                with self._turn(self._deadline()):
-                    self._settling = None
-                    return
+                with self._turn(self._deadline()), self._pool_mutex:
+                    if not self._debts:
+                        self._settling = None
+                        return
             except (psycopg2.Error, ToozError) as error:
                 _log.debug("a lock is given back later: %s", error)
 

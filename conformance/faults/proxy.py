@@ -7,6 +7,7 @@ the ways in which networks do. What it carries, it does not understand.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import enum
 import socket
 import struct
@@ -23,6 +24,15 @@ _DIALLING_SECONDS = 5.0
 
 _ABORTIVE = struct.pack("ii", 1, 0)
 """SO_LINGER for no time at all: closing resets the connection (socket(7), tcp(7))."""
+
+_SO_ATTACH_FILTER = 26
+"""The option by which a socket gets a filter (socket(7); its number is in Linux'
+asm-generic/socket.h)."""
+
+_NOTHING = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+"""A filter that lets nothing in: BPF_RET, of 0 bytes (Linux' "Socket Filtering", filter.rst)."""
+
+_ALL = slice(None)
 
 
 class _Mode(enum.Enum):
@@ -54,7 +64,7 @@ class Proxy:
         self._mode = _Mode.PASS
         self.delay_seconds = 0.0
         self.breaks = 0
-        self._ends: set[_End] = set()
+        self._ends: dict[_End, None] = {}  # in the order of their making
         self._linking: set[asyncio.Task[None]] = set()
         self._swallowed = threading.Event()
 
@@ -106,6 +116,26 @@ class Proxy:
         """Reset all connections and refuse new ones."""
         self._control(_Mode.CUT)
 
+    def strand(self, which: slice = _ALL) -> int:
+        """Forget connections, as a firewall does, and pass on what comes over new ones.
+
+        On those that it forgot nothing passes, no end and no reset either, and nothing that
+        a client sends is acknowledged, TCP's keepalive included: neither side hears of the
+        other again. That lasts, whatever is told next, until a cut resets them.
+
+        :param which: of the connections that lead to the server, the oldest first
+        :returns: how many were forgotten
+        """
+        return asyncio.run_coroutine_threadsafe(self._strand(which), self._loop).result()
+
+    def bury(self) -> None:
+        """Reset, at the server's end, the connections that are stranded.
+
+        So does the keepalive of the server's host when it has waited for long enough, which
+        may be hours; their clients hear nothing of it.
+        """
+        asyncio.run_coroutine_threadsafe(self._bury(), self._loop).result()
+
     def lead_to(self, host: str, port: int) -> None:
         """Connect new clients to where the server is now."""
         self._server = (host, port)
@@ -128,6 +158,22 @@ class Proxy:
             self._listen()
         for end in list(self._ends):
             end.set_reading(mode is not _Mode.STALL)
+
+    async def _strand(self, which: slice) -> int:
+        await self._switch(_Mode.PASS, 0.0)
+        made = [end for end in self._ends if not end.is_server and end.peer and not end.stranded]
+        chosen = made[which]
+        for client in chosen:
+            for end in (client, client.peer):
+                if end is not None:
+                    end.strand()
+        return len(chosen)
+
+    async def _bury(self) -> None:
+        for end in list(self._ends):
+            if end.is_server and end.stranded:
+                end.part()
+                end.reset()
 
     async def _count(self) -> int:
         return sum(not end.is_server for end in self._ends)
@@ -179,7 +225,7 @@ class Proxy:
         except OSError:  # TimeoutError is one
             client.reset()
             return
-        if {client, server} <= self._ends:
+        if client in self._ends and server in self._ends:
             client.peer, server.peer = server, client
             for end in (client, server):
                 end.set_reading(self._mode is not _Mode.STALL)
@@ -190,13 +236,13 @@ class Proxy:
     def opened(self, end: _End) -> None:
         """Keep an end of a connection, to be found when the link breaks."""
         if end.made_after == self.breaks:
-            self._ends.add(end)
+            self._ends[end] = None
         else:
             end.reset()
 
     def closed(self, end: _End) -> None:
         """Forget an end of a connection."""
-        self._ends.discard(end)
+        self._ends.pop(end, None)
 
     def received(self, end: _End, data: bytes) -> None:
         """Do with what an end received as the link is told to."""
@@ -222,6 +268,8 @@ class _End(asyncio.Protocol):
         self._transport: Any = None
         self._waiting: deque[bytes] = deque()
         self.peer: _End | None = None
+        self.stranded = False
+        """Whether neither side is to hear of the other again."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -244,6 +292,8 @@ class _End(asyncio.Protocol):
 
     def send(self, data: bytes, delay: float) -> None:
         """Send data, after all that waits to be sent; nothing at all ends the connection."""
+        if self.stranded:
+            return
         self._waiting.append(data)
         if delay or len(self._waiting) > 1:
             self._loop.call_later(delay, self._send_next)
@@ -252,6 +302,8 @@ class _End(asyncio.Protocol):
 
     def _send_next(self) -> None:
         """Send what waits longest: there is one call of this for each that does."""
+        if self.stranded:
+            return
         data = self._waiting.popleft()
         if data:
             self._transport.write(data)
@@ -264,14 +316,30 @@ class _End(asyncio.Protocol):
 
     def set_reading(self, wanted: bool) -> None:
         """Receive, or leave what comes where it is; nothing is received before it can go on."""
-        if wanted and self.peer is not None:
+        if wanted and self.peer is not None and not self.stranded:
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()
 
+    def strand(self) -> None:
+        """Let nothing in or out again."""
+        self.stranded = True
+        self.set_reading(False)
+        if not self.is_server:
+            program = struct.pack("HP", 1, ctypes.addressof(_NOTHING))
+            connection = self._transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+    def part(self) -> _End | None:
+        """Have nothing more to do with the other end; return that."""
+        peer, self.peer = self.peer, None
+        if peer is not None:
+            peer.peer = None
+        return peer
+
     def reset(self) -> None:
         """End the connection at once, and what waits to be sent with it."""
-        peer, self.peer = self.peer, None
+        peer = self.part()
         if peer is not None:
             peer.reset()
         if self._transport.is_closing():

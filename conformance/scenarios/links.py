@@ -28,13 +28,17 @@ __all__ = [
     "Unsettled",
     "answered",
     "groups",
+    "heard",
+    "hears_of_a_join",
     "insist",
     "is_member",
+    "late",
     "lifetime",
     "locks",
     "overdue",
     "promptness",
     "recovery",
+    "tells_of_a_join",
     "told",
     "wrong",
 ]
@@ -203,6 +207,57 @@ def overdue(operation: Operation, timeout: float) -> Finding | None:
         f"{allowed:g} s with a time-out of {timeout:g} s",
         operation,
     )
+
+
+def late(history: History) -> Finding:
+    """Falsified by a waiter that hears of a break never, or of a release too late, or oddly.
+
+    That a lock has become free need not be told over a connection that is no more, but is to
+    be found out. A wait that ended in an error is to be begun anew.
+    """
+    for wait in history.only("acquire"):
+        if not isinstance(wait.arguments.get("blocking"), float):
+            continue
+        if (slow := overdue(wait, TIMEOUT)) is not None:
+            return slow
+        if wait.error not in FAMILY:
+            return wrong("waiting", "neither OperationTimedOut nor ToozConnectionError", wait)
+        for release in history.only("release"):
+            free = release.value is True and release.target == wait.target
+            since = (wait.end or 0) - (release.end or 0)
+            if wait.value is False and free and since > _PROMPT * TIMEOUT * 1e9:
+                return wrong(
+                    "waiting",
+                    f"a lock had been free for {since / 1e9:.1f} s, with a time-out of "
+                    f"{TIMEOUT:g} s, when who waited for it gave up",
+                    wait,
+                )
+    return judges.held("waiting")
+
+
+def heard(history: History) -> Finding:
+    """Falsified by who watches, looks again and again, and never hears of the last join."""
+    joins = [join for join in history.only("join_group") if join.is_ok]
+    for watch in history.only("watch"):
+        watcher = lane(watch.client)
+        its = [o for o in history.only("run_watchers") if lane(o.client) == watcher and o.is_ok]
+        after = [look for look in its if joins and look.call > (joins[-1].end or 0)]
+        if after and not hears_of_a_join(watcher, history):
+            return wrong(
+                "watches", "long after all was well again, no watch told of a join", after[-1]
+            )
+    return judges.held("watches")
+
+
+def hears_of_a_join(client: int, history: History) -> bool:
+    """Whether a client's watches have told of a join."""
+    looks = history.only("run_watchers")
+    return any(tells_of_a_join(look) for look in looks if lane(look.client) == client)
+
+
+def tells_of_a_join(operation: Operation) -> bool:
+    """Whether what watches reported has a join in it."""
+    return operation.is_ok and any(event[0] == "join" for event in operation.value)
 
 
 def recovery(history: History) -> Finding:

@@ -1,4 +1,4 @@
-"""Links: a server that never answers, a reply that is lost, a connection that breaks.
+"""Links: a server that never answers, a reply that is lost, a connection that comes to harm.
 
 The link between a coordinator and the server leads through a proxy, which breaks it. A
 second coordinator, the observer, goes straight to the server. Where the clients live
@@ -8,14 +8,17 @@ makes no difference to a link, so all are threads.
 from __future__ import annotations
 
 import contextlib
+import time
 from functools import partial
 
+import msgspec
 import pytest
 
 from conformance.characteristics import Feature
 from conformance.scenarios import judges, links
 from conformance.scenarios.links import TIMEOUT, Link, Unsettled, insist
-from conformance.trial import Inconclusive, Trial
+from conformance.trial import Inconclusive, NotExercised, Trial
+from conformance.verdict import Verdict
 from conformance.workload.plan import Phase, Plan, Step
 from conformance.workload.runner import Session
 from conformance.workload.strategies import GROUPS
@@ -43,7 +46,9 @@ _BELIEVE = Step("acquired", LOCK, _OBJECT)
 _BEAT = Step("heartbeat")
 _JOIN = Step("join_group", GROUP, {"capabilities": "here"})
 
+_LEAVE = Step("leave_group", GROUP)
 _LOOK = Step("get_members", GROUP)
+_LISTEN = Step("run_watchers", GROUP)
 
 
 def _patience(trial: Trial) -> float:
@@ -183,22 +188,22 @@ def _compare(session: Session, patience: float) -> None:
     _take_turns(session, patience)
 
 
-def _try_both(session: Session, patience: float) -> None:
+def _try_both(session: Session, patience: float, client: int = _TRIED) -> None:
     """Have a client say whether it holds, another try, and the first say so again."""
-    insist(session, _TRIED, _ASK, patience)
-    insist(session, _TRIED, _BELIEVE, patience)
+    insist(session, client, _ASK, patience)
+    insist(session, client, _BELIEVE, patience)
     tried = insist(session, _OBSERVER, _ACQUIRE, patience)
-    insist(session, _TRIED, _ASK, patience)
+    insist(session, client, _ASK, patience)
     if tried is not None and tried.value is True:
         insist(session, _OBSERVER, _RELEASE, patience)
 
 
-def _take_turns(session: Session, patience: float) -> None:
+def _take_turns(session: Session, patience: float, client: int = _TRIED) -> None:
     """Have the observer, then the client, acquire the lock and release it."""
     take = Step("acquire", LOCK, {"blocking": patience} | _OBJECT)
-    for client in (_OBSERVER, _TRIED):
-        insist(session, client, take, patience)
-        insist(session, client, _RELEASE, patience)
+    for one in (_OBSERVER, client):
+        insist(session, one, take, patience)
+        insist(session, one, _RELEASE, patience)
 
 
 # -- a connection that breaks -------------------------------------------------------------
@@ -247,9 +252,270 @@ def _take_stock(session: Session, patience: float) -> None:
     session.call(_TRIED, _BEAT)
     _try_both(session, patience)
     insist(session, _OBSERVER, _LOOK, patience)
-    insist(session, _TRIED, Step("leave_group", GROUP), patience)
+    insist(session, _TRIED, _LEAVE, patience)
     insist(session, _TRIED, _JOIN, patience, links.is_member)
     insist(session, _OBSERVER, _LOOK, patience)
     insist(session, _TRIED, _BEAT, patience)
     insist(session, _TRIED, _RELEASE, patience)
     _take_turns(session, patience)
+
+
+# -- connections that are forgotten -------------------------------------------------------
+
+_CREW = range(50, 62)
+"""Clients that share a coordinator, numbered as the first of them, which has no heart."""
+
+_CALLING_SECONDS = 0.1
+"""Seconds after which all of them have a call under way, so that each has a connection of its
+own where the driver makes as many."""
+
+_DOUBTER = 40
+"""A client that has no heart, and asks for its lock again and again."""
+
+_DOUBTS = 3
+
+_HEARTLESS = [Step("stop"), Step("start")]
+
+
+@_about_links(Feature.LOCKS)
+def test_idle_connections_that_are_forgotten(trial: Trial) -> None:
+    """A coordinator works again after its connections fell silent for ever, and says no untruth."""
+    lacks = trial.place.driver.lacks
+    calls = {
+        client: ([_on_object(step) for step in before], _on_object(call))
+        for client, (before, call) in enumerate(_silent_calls(b"own"), _OBSERVER + 1)
+        if call.name not in lacks and call.name != "start"
+    }
+    calls = {c: (_own(before, c), _own([call], c)[0]) for c, (before, call) in calls.items()}
+    doubts = [_ASK, _BELIEVE] * _DOUBTS
+    crew = {client: _own([_ACQUIRE], client) for client in _CREW}
+    on_link = [*calls, _DOUBTER, *crew]
+    with Link(trial, on_link) as link:
+        plan = Plan(
+            {_OBSERVER: _OBSERVER}
+            | {client: _CREW[0] if client in crew else client for client in on_link},
+            [
+                Phase({_OBSERVER: [Step("create_group", GROUP)]}),
+                Phase(
+                    {client: before for client, (before, _) in calls.items()}
+                    | {_DOUBTER: [*_HEARTLESS, _ACQUIRE], _CREW[0]: _HEARTLESS}
+                ),
+                Phase(crew),
+                Phase(
+                    {client: [call] for client, (_, call) in calls.items()}
+                    | {
+                        _DOUBTER: doubts,
+                        _CREW[0]: _own([_ASK], _CREW[0]),
+                        _OBSERVER: [Step("acquire", LOCK, {"blocking": 1.5 * TIMEOUT} | _OBJECT)],
+                    }
+                ),
+                Phase(
+                    {client: [*_again(client, _patience(trial)), _LEAVE] for client in calls}
+                    | {_CREW[0]: [_BEAT]}
+                ),
+            ],
+            options=_OPTIONS,
+            patience=15 * TIMEOUT,
+            urls=link.urls,
+        ).without(lacks)
+
+        def steer(session: Session) -> None:
+            session.perform_all(plan.phases[:2])
+            link.proxy.stall()
+            with session.during(plan.phases[2]):
+                time.sleep(_CALLING_SECONDS)
+                link.proxy.heal()
+            with link.broken(session, "strand") as proxy:
+                if not proxy.strand():
+                    raise NotExercised("the driver keeps no connection that could be forgotten")
+                session.perform(plan.phases[3])
+                proxy.bury()
+            with contextlib.suppress(Unsettled):
+                for client, (_, call) in calls.items():
+                    if call.name == "stop":
+                        insist(session, client, Step("start"), _patience(trial))
+                session.perform(plan.phases[4])
+                for client in [*crew, *calls]:
+                    _use_again(session, client, _patience(trial))
+                for client in calls:
+                    insist(session, client, _LEAVE, _patience(trial))
+                    insist(session, client, _JOIN, _patience(trial), links.is_member)
+                insist(session, _OBSERVER, _RELEASE, _patience(trial))
+                _try_both(session, _patience(trial), _DOUBTER)
+                insist(session, _DOUBTER, _RELEASE, _patience(trial))
+                _take_turns(session, _patience(trial), _DOUBTER)
+
+        history = trial.steer(plan, steer)
+        judge = judges.all_of(links.promptness, links.locks(trial), links.recovery)
+        trial.conclude(history, judge, plan)
+
+
+def _on_object(step: Step) -> Step:
+    """Return a step that uses the lock object which its coordinator keeps."""
+    if step.name not in ("acquire", "release", "is_still_owner", "lock_heartbeat"):
+        return step
+    return msgspec.structs.replace(step, arguments=step.arguments | _OBJECT)
+
+
+def _own(steps: list[Step], client: int) -> list[Step]:
+    """Return steps with a lock and a leadership that nobody else uses."""
+    own = b"own-%d" % client
+    return [step if step.target in (b"", GROUP) else _at(step, own) for step in steps]
+
+
+def _at(step: Step, target: bytes) -> Step:
+    return msgspec.structs.replace(step, target=target)
+
+
+def _again(client: int, patience: float) -> list[Step]:
+    """Return how a client gives back what it may have, and uses its lock once more."""
+    take = Step("acquire", LOCK, {"blocking": patience} | _OBJECT)
+    return _own([_RELEASE, take, _RELEASE, _BEAT], client)
+
+
+def _use_again(session: Session, client: int, patience: float) -> None:
+    for step in _again(client, patience):
+        insist(session, client, step, patience)
+
+
+_FORGOTTEN = {2: slice(None), 4: slice(1), 6: slice(-1, None)}
+"""Of which connections of a waiter's coordinator nothing is heard any more: of all, of the
+oldest, of the newest."""
+
+_HOLDER = 0
+
+_UNTIL_WAITING = 0.3
+"""Seconds after which a waiter has a connection for waiting; one that has not yet gets it
+anew."""
+
+
+@_about_links(Feature.LOCKS)
+def test_a_wait_over_connections_that_are_forgotten(trial: Trial) -> None:
+    """Who waits gets the lock, and who watches hears of a join, over new connections.
+
+    What comes of a pause of the machine does not come twice.
+    """
+    for last in (False, True):
+        with contextlib.ExitStack() as stack:
+            waiting = {
+                waiter: stack.enter_context(Link(trial, (waiter, waiter + 1)))
+                for waiter in _FORGOTTEN
+            }
+            plan = _waiting_plan(trial, waiting)
+            history = trial.steer(plan, partial(_wait_forgotten, trial, plan, waiting))
+        if links.late(history).verdict is Verdict.HELD or last:
+            judge = judges.all_of(
+                links.promptness,
+                links.late,
+                links.locks(trial),
+                links.recovery,
+                links.heard,
+            )
+            trial.conclude(history, judge, plan)
+            return
+
+
+def _waiting_plan(trial: Trial, waiting: dict[int, Link]) -> Plan:
+    """Return a plan of a holder, and for each link a waiter and a watcher who share it."""
+    take = {"blocking": _patience(trial)} | _OBJECT
+    watches = Feature.WATCHES in trial.place.driver.features
+    watchers = [waiter + 1 for waiter in waiting] if watches else []
+    return Plan(
+        {_HOLDER: _HOLDER}
+        | {client: waiter for waiter in waiting for client in (waiter, waiter + 1)},
+        [
+            Phase(
+                {
+                    _HOLDER: [
+                        *(_own([_ACQUIRE], waiter)[0] for waiter in waiting),
+                        Step("create_group", GROUP),
+                    ]
+                }
+            ),
+            Phase({watcher: [Step("watch", GROUP), _LISTEN] for watcher in watchers}),
+            Phase({waiter: _own([Step("acquire", LOCK, take)], waiter) for waiter in waiting}),
+            Phase({_HOLDER: [_own([_RELEASE], waiter)[0] for waiter in waiting] + [_JOIN]}),
+            Phase({watcher: [_LISTEN] for watcher in watchers}),
+            Phase({waiter: _again(waiter, _patience(trial)) for waiter in waiting}),
+        ],
+        options=_OPTIONS,
+        patience=15 * TIMEOUT + _patience(trial),
+        urls={client: url for link in waiting.values() for client, url in link.urls.items()},
+    ).without(trial.place.driver.lacks)
+
+
+def _wait_forgotten(trial: Trial, plan: Plan, waiting: dict[int, Link], session: Session) -> None:
+    """Forget the connections of those who wait, and give them what they wait for."""
+    patience = _patience(trial)
+    *before, waits, release, looks, again = plan.phases
+    session.perform_all(before)
+    with session.during(waits):
+        time.sleep(_UNTIL_WAITING)
+        with contextlib.ExitStack() as stack:
+            for waiter, link in waiting.items():
+                proxy = stack.enter_context(link.broken(session, "strand"))
+                if not proxy.strand(_FORGOTTEN[waiter]):
+                    raise NotExercised("the driver keeps no connection while it waits")
+            session.perform(release)
+            for link in waiting.values():
+                link.proxy.bury()
+            session.perform(looks)  # at the same time; who has not heard looks again
+        with contextlib.suppress(Unsettled):
+            for watcher in looks.steps:
+                if not links.hears_of_a_join(watcher, session.history()):
+                    insist(session, watcher, _LISTEN, patience, links.tells_of_a_join)
+    session.perform(again)
+    with contextlib.suppress(Unsettled):
+        for waiter in waiting:
+            _use_again(session, waiter, patience)
+            insist(session, waiter + 1, _LOOK, patience)
+
+
+# -- several threads and a server that never answers --------------------------------------
+
+_TOGETHER = 4
+"""How many threads make each kind of call."""
+
+
+@_about_links(Feature.LOCKS)
+def test_threads_that_ask_a_silent_server_together(trial: Trial) -> None:
+    """Threads that share a coordinator do not wait for a silent server one after the other."""
+    calls = [
+        ([], _ACQUIRE),
+        ([_ACQUIRE], _ASK),
+        ([_ACQUIRE], _RELEASE),
+        ([], _LOOK),
+        ([], _JOIN),
+        ([], Step("get_leader", GROUP)),
+        ([], _BEAT),
+    ]
+    lacks = trial.place.driver.lacks
+    kinds = [(before, call) for before, call in calls if call.name not in lacks] * _TOGETHER
+    clients = {client: (_own(b, client), _own([c], client)) for client, (b, c) in enumerate(kinds)}
+    with Link(trial, clients) as link:
+        plan = Plan(
+            dict.fromkeys(clients, 0),
+            [
+                Phase({0: [Step("create_group", GROUP)]}),
+                Phase({client: before for client, (before, _) in clients.items()}),
+                Phase({client: call for client, (_, call) in clients.items()}),
+            ],
+            options=_OPTIONS,
+            patience=15 * TIMEOUT,
+            urls=link.urls,
+        ).without(lacks)
+
+        def steer(session: Session) -> None:
+            session.perform_all(plan.phases[:2])
+            with link.broken(session, "stall") as proxy:
+                proxy.stall()
+                session.perform(plan.phases[2])
+            with contextlib.suppress(Unsettled):
+                for client in clients:
+                    _use_again(session, client, _patience(trial))
+                insist(session, 0, _LEAVE, _patience(trial))
+                insist(session, 0, _JOIN, _patience(trial), links.is_member)
+
+        history = trial.steer(plan, steer)
+        judge = judges.all_of(links.promptness, links.locks(trial), links.recovery)
+        trial.conclude(history, judge, plan)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import threading
 import time
-from typing import Any
+from collections import deque
+from contextlib import AbstractContextManager
+from multiprocessing.connection import Connection
+from typing import Any, cast
 
 from conformance.coordination import Deadline, Lock, OperationTimedOut, ToozConnectionError
 from conformance.watching import Watches
@@ -25,13 +30,19 @@ _SILENCE = "test_a_server_that_never_answers"
 _ACQUIRE = "test_a_lost_reply_to_an_acquire"
 _RELEASE = "test_a_lost_reply_to_a_release"
 _BREAK = "test_a_connection_that_breaks"
+_IDLE = "test_idle_connections_that_are_forgotten"
+_WAIT = "test_a_wait_over_connections_that_are_forgotten"
+_TOGETHER = "test_threads_that_ask_a_silent_server_together"
 _STOP = "test_a_server_that_is_stopped_and_started"
 _KILL = "test_a_server_that_is_killed_and_started"
 _BELIEFS = "test_nobody_believes_in_a_hold_that_was_cut_off"
 _RESTARTS = {_STOP: "restarts", _KILL: "restarts"}
 
 
-@meant_for({}, spares=(_SILENCE, _ACQUIRE, _RELEASE, _BREAK, _BELIEFS, *_RESTARTS))
+_ALL = (_SILENCE, _TOGETHER, _ACQUIRE, _RELEASE, _BREAK, _IDLE, _WAIT, _BELIEFS, *_RESTARTS)
+
+
+@meant_for({}, spares=_ALL)
 class Served(ServedDriver):
     """Is not broken: what the others add is their own."""
 
@@ -141,6 +152,146 @@ class LosesInSilence(ServedDriver):
 
     def lost(self) -> None:
         self._begin()
+
+
+class _Channel:
+    """A connection that is kept when an answer does not come in time.
+
+    The answer is skipped when it comes later; where it never does, no other comes either.
+    """
+
+    def __init__(self, driver: ServedDriver) -> None:
+        self._driver = driver
+        self._alone = threading.RLock()
+        self._connection: Connection | None = None
+        self._owed = 0
+
+    def exchange(self, name: str, *arguments: Any) -> Any:
+        """Send a request and wait for its answer."""
+        with self._alone:
+            try:
+                answer = self._converse(name, *arguments)
+            except (OSError, EOFError) as error:
+                if not isinstance(error, TimeoutError):
+                    self.close()
+                raise self._driver.named(error) from error
+        return self._driver.result_of(*answer)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._owed = None, 0
+
+    def _converse(self, name: str, *arguments: Any) -> Any:
+        if self._connection is None:
+            self._connection = self._driver.connect()
+        self._connection.send((self._driver.token, name, *arguments))
+        self._owed += 1
+        while self._owed:
+            if not self._connection.poll(self._driver.patience()):
+                raise TimeoutError
+            answer = self._connection.recv()
+            self._owed -= 1
+        return answer
+
+
+class _Channelled(ServedDriver):
+    """A driver with a channel beside its connection, for some of what it asks."""
+
+    def _start(self) -> None:
+        self.channel = _Channel(self)
+        super()._start()
+
+    def _stop(self) -> None:
+        super()._stop()
+        self.channel.close()
+
+
+@meant_for({_IDLE: "links"}, spares=(_SILENCE, _BREAK))
+class KeepsASilentConnection(_Channelled):
+    """Waits for what comes late over the connection that it has, for as long as that lasts."""
+
+    def exchange(self, name: str, *arguments: Any) -> Any:
+        return self.channel.exchange(name, *arguments)
+
+
+@meant_for({_IDLE: "links"}, spares=(_SILENCE, _BREAK, _WAIT))
+class TriesEachOldConnection(ServedDriver):
+    """Has a connection for each thread, and finds out one by one that they are no more."""
+
+    def _start(self) -> None:
+        self._idle: deque[Connection] = deque()
+        super()._start()
+
+    def _stop(self) -> None:
+        super()._stop()
+        while self._idle:
+            self._idle.pop().close()
+
+    def turns(self) -> AbstractContextManager[Any]:
+        return contextlib.nullcontext()
+
+    def exchange(self, name: str, *arguments: Any) -> Any:
+        connection: Connection | None = None
+        try:
+            connection = self._idle.popleft() if self._idle else self.connect()
+            connection.send((self.token, name, *arguments))
+            if not connection.poll(self.patience()):
+                raise TimeoutError
+            answer = connection.recv()
+        except (OSError, EOFError) as error:
+            if connection is not None:
+                connection.close()
+            raise self.named(error) from error
+        self._idle.append(connection)
+        return self.result_of(*answer)
+
+
+class _Trusting(ServedLock):
+    """A lock for which one connection asks, in vain if need be, for as long as the wait lasts."""
+
+    def _acquire(self, deadline: Deadline, shared: bool) -> bool:
+        if super()._acquire(Deadline(0.0), shared):
+            return True
+        owner = cast("_Channelled", self._owner)
+        while not deadline.expired:
+            with contextlib.suppress(OperationTimedOut):
+                if owner.channel.exchange("lock.acquire", self._name, self._own):
+                    self._session = owner.token
+                    return True
+                time.sleep(_AGAIN_SECONDS)
+        return False
+
+
+@meant_for({_WAIT: "links"}, spares=(_SILENCE, _IDLE))
+class WaitsOnOneConnection(_Channelled):
+    """Is told over one connection when a lock has become free, and over no other."""
+
+    def _make_lock(self, name: bytes) -> Lock:
+        return _Trusting(name, self)
+
+
+@meant_for({_WAIT: "links"}, spares=(_SILENCE, _IDLE))
+class ShowsWhatItSawLast(_Channelled):
+    """Takes no news of a group for good news."""
+
+    def _get_members(self, group_id: bytes) -> Any:
+        seen = self.__dict__.setdefault("seen", {})
+        try:
+            seen[group_id] = self.channel.exchange("_get_members", group_id)
+        except OperationTimedOut:
+            if group_id not in seen:
+                raise
+        return seen[group_id]
+
+
+@meant_for({_TOGETHER: "links"}, spares=(_SILENCE,))
+class AsksOneAfterTheOther(ServedDriver):
+    """Lets each thread wait for its turn, however long those before it wait for an answer."""
+
+    def turns(self) -> AbstractContextManager[Any]:
+        return self._exchanging
 
 
 @meant_for(_RESTARTS, spares=(_SILENCE, _BREAK))

@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -29,12 +30,15 @@ from conformance.coordination import (
     get_coordinator,
 )
 from conformance.drivers.local import LocalOptions
-from conformance.drivers.remote import Lease, RemoteCoordinator
+from conformance.drivers.remote import Lease, RemoteCoordinator, turn
 
 __all__ = ["ServedDriver", "ServedLock", "serving"]
 
 _PAUSE = 0.01
 """Seconds between two tries to get a lock that is held."""
+
+_MOST_AT_ONCE = 64
+"""How many clients may connect at the same time; one more would try again a second later."""
 
 _UNANSWERED = (ToozConnectionError, OperationTimedOut)
 """What says that nobody knows whether a request was carried out."""
@@ -149,7 +153,7 @@ class _Server:
 def serving(directory: Path) -> Iterator[str]:
     """Run a server that keeps its things in a directory; give its URL."""
     server = _Server(directory)
-    with Listener(("127.0.0.1", 0)) as listener:
+    with Listener(("127.0.0.1", 0), backlog=_MOST_AT_ONCE) as listener:
         accepting = threading.Thread(target=server.accept, args=(listener,))
         accepting.start()
         host, port = cast("tuple[str, int]", listener.address)
@@ -239,7 +243,7 @@ class ServedDriver(RemoteCoordinator):
 
     def ask(self, name: str, *arguments: Any) -> Any:
         """Have the server do something in this session; return the result."""
-        with self._exchanging:
+        with self.turns():
             try:
                 for doubtful in list(self._doubtful):
                     self.exchange("lock.release", *doubtful)
@@ -248,6 +252,10 @@ class ServedDriver(RemoteCoordinator):
             except _SessionEnded as error:
                 self.lost()
                 raise ToozConnectionError("the session has ended") from error
+
+    def turns(self) -> AbstractContextManager[Any]:
+        """Return a context in which no other thread asks, which it has in time."""
+        return turn(self._exchanging, self._timeout, "the server")
 
     def give_back(self, name: bytes, own: str) -> None:
         """Before anything else is asked, release a lock that may be held."""
@@ -267,11 +275,15 @@ class ServedDriver(RemoteCoordinator):
             self._connection.send((self.token, name, *arguments))
             if not self._connection.poll(self.patience()):
                 raise TimeoutError
-            became, result = self._connection.recv()
+            answer = self._connection.recv()
         except (OSError, EOFError) as error:
             self.broke()
             raise self.named(error) from error
         self.lease.renewed(sent)
+        return self.result_of(*answer)
+
+    def result_of(self, became: str, result: Any) -> Any:
+        """Return what the server answered, or raise it."""
         if became == "ended":
             raise _SessionEnded
         if became == "failed":

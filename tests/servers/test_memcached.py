@@ -427,3 +427,18 @@ def test_a_forked_child_leaves_the_parents_connection_alone(make: Make) -> None:
     assert os.waitpid(child, 0)[1] == 0
     assert lock.is_still_owner()
     assert lock.release()
+
+
+def test_connections_that_nobody_uses_are_made_anew_after_one_was_silent(
+    make: Make, proxy: Proxy, relayed: str
+) -> None:
+    member = make(at=relayed, timeout=2.0)
+    link: Any = member._link  # type: ignore[attr-defined]
+    with link._connection() as one, link._connection() as two, link._connection() as three:
+        for client in (one, two, three):
+            client.version()
+    assert proxy.strand() == 3
+    lock = member.get_lock(b"lock")
+    with pytest.raises(OperationTimedOut):
+        lock.acquire(blocking=False)
+    assert lock.acquire(blocking=False)

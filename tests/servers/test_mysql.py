@@ -17,6 +17,7 @@ from conformance.coordination import (
     GroupNotCreated,
     MemberNotJoined,
     NotImplemented,
+    OperationTimedOut,
     SerializationError,
     ToozConnectionError,
     ToozError,
@@ -24,6 +25,7 @@ from conformance.coordination import (
 )
 from conformance.drivers._mysql_link import Address, Link, MySQLOptions
 from conformance.drivers.mysql import MySQLDriver
+from conformance.faults.proxy import Proxy
 
 BACKEND = "mysql"
 
@@ -381,3 +383,21 @@ def test_coordinators_may_make_the_tables_at_once(url: str) -> None:
     finally:
         link.ask(f"DROP DATABASE {database}")
         link.close(politely=True)
+
+
+def test_connections_that_nobody_uses_are_made_anew_after_one_was_silent(
+    proxy: Proxy, relayed: str
+) -> None:
+    member = get_coordinator(relayed, b"m", timeout=1.0)
+    assert isinstance(member, MySQLDriver)
+    member.start()
+    with member._session.spare(), member._session.spare(), member._session.spare():
+        pass
+    proxy.strand()
+    with pytest.raises(OperationTimedOut):
+        member.get_groups().get()
+    member.get_groups().get()
+    with pytest.raises(OperationTimedOut):  # the main connection's turn
+        member.get_lock(b"lock").acquire(blocking=False)
+    assert member.get_lock(b"lock").acquire(blocking=False)
+    member.stop()

@@ -525,3 +525,16 @@ def test_what_the_server_does_for_nobody_is_seen(
     backend: str, url: str, run_pytest: Pytest, tmp_path: Path
 ) -> None:
     assert_seen("keeps_the_server_busy", "server processes, ", backend, url, run_pytest, tmp_path)
+
+
+def test_a_release_that_could_not_be_asked_for_is_owed(make: Make) -> None:
+    member: Any = make(b"one", timeout=1.0)
+    lock, other = member.get_lock(b"lock"), make(b"two").get_lock(b"lock")
+    assert lock.acquire(blocking=False)
+    with member._session._mutex, pytest.raises(OperationTimedOut):  # as another call has it
+        lock.release()
+    assert not lock.acquired
+    assert other.acquire(blocking=10.0)
+    other.release()
+    assert lock.acquire(blocking=False)
+    assert lock.release()
