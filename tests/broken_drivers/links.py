@@ -169,13 +169,14 @@ class _Channel:
     def exchange(self, name: str, *arguments: Any) -> Any:
         """Send a request and wait for its answer."""
         with self._alone:
+            sent = time.monotonic()
             try:
                 answer = self._converse(name, *arguments)
             except (OSError, EOFError) as error:
                 if not isinstance(error, TimeoutError):
                     self.close()
                 raise self._driver.named(error) from error
-        return self._driver.result_of(*answer)
+        return self._driver.result_of(sent, *answer)
 
     def close(self) -> None:
         """Close the connection."""
@@ -234,6 +235,7 @@ class TriesEachOldConnection(ServedDriver):
 
     def exchange(self, name: str, *arguments: Any) -> Any:
         connection: Connection | None = None
+        sent = time.monotonic()
         try:
             connection = self._idle.popleft() if self._idle else self.connect()
             connection.send((self.token, name, *arguments))
@@ -245,7 +247,7 @@ class TriesEachOldConnection(ServedDriver):
                 connection.close()
             raise self.named(error) from error
         self._idle.append(connection)
-        return self.result_of(*answer)
+        return self.result_of(sent, *answer)
 
 
 class _Trusting(ServedLock):

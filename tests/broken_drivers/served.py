@@ -279,11 +279,11 @@ class ServedDriver(RemoteCoordinator):
         except (OSError, EOFError) as error:
             self.broke()
             raise self.named(error) from error
-        self.lease.renewed(sent)
-        return self.result_of(*answer)
+        return self.result_of(sent, *answer)
 
-    def result_of(self, became: str, result: Any) -> Any:
-        """Return what the server answered, or raise it."""
+    def result_of(self, sent: float, became: str, result: Any) -> Any:
+        """Return what the server answered to what was sent at a time, or raise it."""
+        self.lease.renewed(sent)
         if became == "ended":
             raise _SessionEnded
         if became == "failed":
