@@ -96,6 +96,7 @@ class Session:
         """Note what went with the connections that were lost, and forget them."""
         with self._mutex:
             dead = [link for link in self._links if self._is_settled(link) and link.lost]
+            self._idle = [link for link in self._idle if link not in dead]
             if dead:
                 self._close_idle()
             for link in dead:

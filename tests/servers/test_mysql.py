@@ -401,3 +401,16 @@ def test_connections_that_nobody_uses_are_made_anew_after_one_was_silent(
         member.get_lock(b"lock").acquire(blocking=False)
     assert member.get_lock(b"lock").acquire(blocking=False)
     member.stop()
+
+
+def test_idle_connections_that_ended_are_forgotten(make: Maker) -> None:
+    """Some end together, as they do when the server ends; the next call has another."""
+    one, other = make(), make(b"other")
+    with one._session.spare() as first, one._session.spare() as second:
+        pass
+    for link in (first, second):
+        with other._session.spare() as ending:
+            ending.ask("KILL %s", link.number)
+        until(lambda link=link: link.lost)
+    assert list(one.get_groups().get()) == []
+    assert {first, second}.isdisjoint(one._session._links)
