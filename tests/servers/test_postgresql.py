@@ -296,12 +296,15 @@ def test_a_killed_waiters_connection_is_replaced(
     held, wanted = one.get_lock(b"l"), other.get_lock(b"l")
     assert held.acquire()
 
+    holder = main_of(one)
+
     def kill_waiters() -> None:
-        statement = (
+        statement = (  # others wait in the same database
             "SELECT pg_terminate_backend(pid) FROM coordination_1.advisory "
-            "WHERE NOT granted AND mode = 'ShareLock'"
+            "WHERE NOT granted AND mode = 'ShareLock' AND number IN "
+            "(SELECT number FROM coordination_1.advisory WHERE granted AND pid = %s)"
         )
-        eventually(lambda: bool(admin(statement)))
+        eventually(lambda: bool(admin(statement, holder)))
 
     threading.Thread(target=kill_waiters).start()
     with pytest.raises(ToozConnectionError):
