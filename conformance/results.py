@@ -14,6 +14,8 @@ import msgspec
 from conformance.verdict import Evidence, Verdict
 
 __all__ = [
+    "HANDED_OVER",
+    "HAND_OFF",
     "SCHEMA",
     "Benchmark",
     "Environment",
@@ -101,6 +103,13 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     mean: float
 
 
+HAND_OFF = "hand-off"
+"""The name of the times from a release to the grant of another client that waited."""
+
+HANDED_OVER = "share handed to another client"
+"""The name of the figure of how often a release that was waited for came to a hand-off."""
+
+
 class Benchmark(msgspec.Struct, frozen=True, kw_only=True):
     """One thing measured on one backend.
 
@@ -112,8 +121,8 @@ class Benchmark(msgspec.Struct, frozen=True, kw_only=True):
     of the floor measured in the same run in nanoseconds, with ``floor_what`` it is;
     ``ratio`` the median over the floor. A contended run has ``clients`` > 1 and figures in
     ``figures`` (``grants per second``, ``jain index`` …) besides its ``times``
-    (``wait``, ``hand-off``). ``invalid`` says why the figure must not be used, None for
-    a valid one. ``samples`` are paths relative to the run's directory.
+    (``wait``, ``hand-off``, ``taken back``, ``hold``). ``invalid`` says why the figure must
+    not be used, None for a valid one. ``samples`` are paths relative to the run's directory.
     """
 
     test: str

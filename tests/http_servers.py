@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 
-from conformance.drivers._http import Session
+from conformance.drivers._http import HttpSession
 
 __all__ = ["SECONDS", "Server"]
 
@@ -34,9 +34,9 @@ class Server:
         return int(self._listening.getsockname()[1])
 
     @property
-    def session(self) -> Session:
+    def session(self) -> HttpSession:
         """A session with this server."""
-        return Session("127.0.0.1", self.port, timeout=SECONDS)
+        return HttpSession("127.0.0.1", self.port, timeout=SECONDS)
 
     def _accept(self) -> None:
         while True:

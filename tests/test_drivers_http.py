@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from conformance.drivers._http import Session
+from conformance.drivers._http import HttpSession
 from tests.http_servers import Server
 from tests.local_places import eventually, open_descriptors
 
@@ -31,10 +31,10 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture
-def session() -> Iterator[Callable[[Server], Session]]:
+def session() -> Iterator[Callable[[Server], HttpSession]]:
     with contextlib.ExitStack() as stack:
 
-        def open_one(server: Server) -> Session:
+        def open_one(server: Server) -> HttpSession:
             opened = server.session
             stack.callback(opened.close)
             return opened
@@ -43,7 +43,7 @@ def session() -> Iterator[Callable[[Server], Session]]:
 
 
 Serve = Callable[..., Server]
-Open = Callable[[Server], Session]
+Open = Callable[[Server], HttpSession]
 
 
 def test_exchanges_share_a_connection(serve: Serve, session: Open) -> None:

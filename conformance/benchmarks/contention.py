@@ -33,15 +33,13 @@ from conformance.benchmarks.distribution import (
 from conformance.checkers import check_lock
 from conformance.checkers.conduct import check_conduct
 from conformance.history import History, Operation, lane
-from conformance.results import Benchmark
+from conformance.results import HAND_OFF, HANDED_OVER, Benchmark
 from conformance.trial import Place
 from conformance.verdict import Finding, Verdict
 from conformance.workload.plan import Phase, Plan, Step
 
 __all__ = [
     "CONTENDED",
-    "HANDED_OVER",
-    "HAND_OFF",
     "HOLD",
     "LOCK",
     "Contention",
@@ -57,10 +55,6 @@ __all__ = [
 LOCK = b"contended"
 
 CONTENDED = "contended lock"
-
-HAND_OFF = "hand-off"
-
-HANDED_OVER = "share handed to another client"
 
 HOLD = 0.000_2
 """Seconds for which a client sleeps while it holds: as short as lets the others see that

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from conformance.benchmarks.contention import HAND_OFF, Objection, contend, object_to, result
+from conformance.benchmarks.contention import Objection, contend, object_to, result
 from conformance.benchmarks.efforts import EFFORTS, ONCE
 from conformance.benchmarks.sides import Beside, relative_to
 from conformance.characteristics import Feature
 from conformance.gate import Settings
 from conformance.history import History
 from conformance.implementations import spelled
-from conformance.results import Benchmark, save_evidence
+from conformance.results import HAND_OFF, Benchmark, save_evidence
 from conformance.trial import Place
 from conformance.verdict import Evidence, Verdict
 from conformance.workload.crew import Crew

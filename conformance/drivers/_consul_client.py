@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from consul import std
 
-from conformance.drivers._http import Reply, Session
+from conformance.drivers._http import HttpSession, Reply
 from conformance.errors import ToozConnectionError, ToozError
 
 __all__ = ["Client", "Entry", "Operation", "Refused", "TooLarge"]
@@ -97,7 +97,7 @@ class Client(std.HTTPClient):  # type: ignore[misc] # python-consul has no types
         scheme = "http" if tls is None else "https"
         super().__init__(f"[{host}]" if ":" in host else host, port, scheme)
         self._timeout = timeout
-        self.session = Session(host, port, timeout=timeout, tls=tls)
+        self.session = HttpSession(host, port, timeout=timeout, tls=tls)
         if token is not None:
             self.session.headers["X-Consul-Token"] = token
         self.answering = True
@@ -167,8 +167,8 @@ class Client(std.HTTPClient):  # type: ignore[misc] # python-consul has no types
 
     # -- sessions -----------------------------------------------------------------------
 
-    def put(self, path: str, body: bytes = b"", accepted: tuple[int, ...] = (200,)) -> Any:
-        """Send a PUT request; return the response, whose status is one of the accepted."""
+    def put(self, path: str, body: bytes = b"", accepted: tuple[int, ...] = (200,)) -> Reply:
+        """Send a PUT request; return the answer, whose status is one of the accepted."""
         return self._ask("PUT", path, {}, body, accepted=accepted)
 
     # -- exchanges ----------------------------------------------------------------------

@@ -20,7 +20,7 @@ from etcd3gw.client import Etcd3Client
 from etcd3gw.exceptions import Etcd3Exception
 
 from conformance.drivers._etcd_requests import Outcome, Request, outcome, watch
-from conformance.drivers._http import Session, Stream
+from conformance.drivers._http import HttpSession, Stream
 from conformance.drivers.remote import address, credentials
 from conformance.errors import OperationTimedOut, ToozConnectionError, ToozError
 
@@ -59,7 +59,7 @@ class Gateway:
         self._host, self._port = address(url, _PORT)
         self._user, self._password = credentials(url)
         self.timeout = timeout
-        self.session = Session(self._host, self._port, timeout=timeout, tls=tls)
+        self.session = HttpSession(self._host, self._port, timeout=timeout, tls=tls)
         self._client = Etcd3Client(
             *(self._host, self._port, "http" if tls is None else "https"),
             timeout=timeout,

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from conformance.drivers.remote import abandon_socket
 
-__all__ = ["Reply", "Session", "Stream"]
+__all__ = ["HttpSession", "Reply", "Stream"]
 
 
 class Reply(NamedTuple):
@@ -64,7 +64,7 @@ class Stream:
             return self._response.read().decode(errors="replace")
 
 
-class Session:
+class HttpSession:
     """The way to one server by HTTP/1.1, for any number of threads.
 
     Nothing is sent twice, redirections are not followed, and nothing is taken from the

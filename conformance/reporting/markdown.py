@@ -10,7 +10,7 @@ from conformance.reporting import wording
 from conformance.reporting.glossary import CLAIMS, MEANINGS, SYMBOLS
 from conformance.reporting.matrix import CHARACTERISTICS, Cell, Column
 from conformance.reporting.report import Exhibit, Measured, Report, durations
-from conformance.results import Benchmark, Run
+from conformance.results import HAND_OFF, HANDED_OVER, Benchmark, Run
 from conformance.verdict import Verdict
 
 __all__ = ["readme"]
@@ -156,9 +156,9 @@ def _contended(report: Report, one: Measured) -> list[str]:
     names = [escape(report.name(one.subject)), escape(found.level), str(found.clients)]
     if found.invalid is not None:
         return [*names, _invalid(found), "", "", "", "", ""]
-    hand_off, fairness = found.times.get("hand-off"), found.figures.get("jain index")
+    hand_off, fairness = found.times.get(HAND_OFF), found.figures.get("jain index")
     rate, starved = (found.figures.get(f) for f in ("grants per second", "clients without a grant"))
-    share = found.figures.get("share handed to another client")
+    share = found.figures.get(HANDED_OVER)
     return [
         *names,
         "–" if rate is None else wording.figure(rate),

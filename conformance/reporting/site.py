@@ -19,6 +19,7 @@ from conformance.reporting.matrix import CHARACTERISTICS
 from conformance.reporting.report import Exhibit, Report, durations, slug
 from conformance.reporting.timeline import MOST_BARS, lay_out
 from conformance.reporting.view import extent, nearest, origin, window
+from conformance.results import HANDED_OVER
 from conformance.verdict import Evidence, Verdict
 
 __all__ = ["evidence_page", "index_page"]
@@ -99,7 +100,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
 _GLOBALS: dict[str, Any] = {
     "CHARACTERISTICS": CHARACTERISTICS,
     "CLAIMS": glossary.CLAIMS,
-    "HANDED_OVER": "share handed to another client",
+    "HANDED_OVER": HANDED_OVER,
     "MEANINGS": glossary.MEANINGS,
     "MOST_LINKS": _MOST_LINKS,
     "MOST_ROWS": _MOST_ROWS,

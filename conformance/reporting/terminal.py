@@ -20,7 +20,7 @@ from conformance.reporting.holds import key_of
 from conformance.reporting.matrix import CHARACTERISTICS, Cell, behaviours, cell
 from conformance.reporting.report import durations, label
 from conformance.reporting.view import nearest, origin
-from conformance.results import Benchmark, Measure, ScenarioResult, Subject
+from conformance.results import HAND_OFF, HANDED_OVER, Benchmark, Measure, ScenarioResult, Subject
 from conformance.verdict import Evidence, Verdict
 
 __all__ = ["account", "benchmark_table", "verdict_table"]
@@ -183,7 +183,7 @@ def _spread(one: Benchmark) -> list[str]:
     return [
         _rate(one),
         *_median_and_p99(one.times.get("wait")),
-        *_median_and_p99(one.times.get("hand-off")),
+        *_median_and_p99(one.times.get(HAND_OFF)),
         _fairness(one),
     ]
 
@@ -192,7 +192,7 @@ def _compared(one: Benchmark) -> list[str]:
     """Return the figures of a contended lock that others stand beside."""
     return [
         _rate(one),
-        _median_and_p99(one.times.get("hand-off"))[0],
+        _median_and_p99(one.times.get(HAND_OFF))[0],
         _ratio(one.relative),
         _handed_over(one),
         _fairness(one),
@@ -206,7 +206,7 @@ def _rate(one: Benchmark) -> str:
 
 
 def _handed_over(one: Benchmark) -> str:
-    share = one.figures.get("share handed to another client")
+    share = one.figures.get(HANDED_OVER)
     return "–" if share is None else wording.share(share)
 
 
