@@ -128,7 +128,8 @@ def lock_items(history: History, ttl: int | None = None) -> list[Item]:
             lose = Call(Kind.LOCK, "lose", b"x0", call.actor, None, rank + 1)
             lost = _earliest_loss(history, operation, ttl)
             if lost < math.inf:
-                items.append(Item(lose, None, lost, math.inf, False, None, rank))
+                lapse = Call(Kind.LOCK, "lapse", b"x0", call.actor, None, rank + 1)
+                items.append(Item(lapse, None, lost, math.inf, False, None, rank))
             doubt = _doubt(history, operation)
             if doubt is not None:
                 client, place = doubt.client, history.operations.index(doubt)

@@ -233,6 +233,29 @@ def test_a_holder_that_lost_may_believe_until_it_is_told() -> None:
     falsified(check_lock(history(*lost, *told), ttl=TTL))
 
 
+@pytest.mark.parametrize("denial", ["acquired", "is_still_owner"])
+def test_who_gave_up_a_lease_may_leave_others_refused_until_one_is_granted(denial: str) -> None:
+    lapsed = [ok(1, "acquire", 0, 10, True), ok(1, denial, 120, 121, False)]
+    refused, granted = ok(2, "acquire", 140, 150, False), ok(2, "acquire", 160, 170, True)
+    held(check_lock(history(*lapsed, refused, granted), ttl=TTL))
+    cut = [Fault("cut", 1, 110, 115)]
+    held(check_lock(history(*lapsed, refused, granted, faults=cut)))
+    falsified(check_lock(history(lapsed[0], ok(1, "release", 80, 90, True), refused), ttl=TTL))
+    after = [ok(2, "release", 180, 190, True), ok(3, "acquire", 200, 210, False)]
+    falsified(check_lock(history(*lapsed, refused, granted, *after), ttl=TTL))
+
+
+def test_what_lapsed_is_gone_for_certain_once_it_is_broken_or_stopped() -> None:
+    lapsed = [ok(1, "acquire", 0, 10, True), ok(1, "acquired", 120, 121, False)]
+    refused = ok(2, "acquire", 160, 170, False)
+    for found in (True, False):
+        broken = ok(2, "break_", 140, 150, found)
+        held(check_lock(history(*lapsed, broken), ttl=TTL))
+        falsified(check_lock(history(*lapsed, broken, refused), ttl=TTL))
+    stop = ok(1, "stop", 140, 150, target=b"")
+    falsified(check_lock(history(*lapsed, stop, refused), ttl=TTL))
+
+
 def test_a_killed_holder_may_lose_its_hold_from_then_on() -> None:
     grant = ok(1, "acquire", 0, 10, True)
     killed = [Fault("kill", 1, 50)]

@@ -137,6 +137,17 @@ def test_losing_ends_the_very_hold_and_no_other() -> None:
     assert free.unaware == {me}
 
 
+def test_a_lapsed_lock_is_granted_or_refused_until_it_is_granted() -> None:
+    model, me, other = LockModel(), Holder(b"m1", 1), Holder(b"m2", 2)
+    take = Call(Kind.LOCK, "acquire", b"x", me, False, tenure=7)
+    _, held = expected(model, model.initial, take)
+    _, lapsed = expected(model, held, Call(Kind.LOCK, "lapse", b"x", me, None, tenure=7))
+    answers = dict(model.steps(lapsed, Call(Kind.LOCK, "acquire", b"x", other, False)))
+    assert answers[Answer(False)] == lapsed
+    assert answers[Answer(True)].holds == ((other, 0),)
+    assert answers[Answer(True)].unaware == {me}
+
+
 def test_a_strangers_hold_leaves_nobody_unaware() -> None:
     model = LockModel()
     _, held = expected(model, model.initial, Call(Kind.LOCK, "acquire", b"x", STRANGER, False))

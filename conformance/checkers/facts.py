@@ -63,7 +63,7 @@ def facts_of(moves: Sequence[Move]) -> list[Facts]:
         call = move.call
         if call.kind is Kind.GROUP and call.target:
             groups[call.target].update([call.actor] if call.name == "join_group" else [])
-        if call.kind is Kind.LOCK and (call.argument or call.name in ("lose", "break_")):
+        if call.kind is Kind.LOCK and (call.argument or call.name in ("lose", "lapse", "break_")):
             odd_locks.add(call.target)  # shared, or an object may not know that it lost
     facts = []
     for move in moves:
@@ -135,7 +135,7 @@ def _writes(move: Move) -> Iterator[Write]:
     match call.kind, call.name:
         case Kind.LOCK, "acquire":
             yield Write(("lock", call.target), call.actor, known)
-        case Kind.LOCK, "release" | "break_" | "lose" | "stop":
+        case Kind.LOCK, "release" | "break_" | "lose" | "lapse" | "stop":
             yield Write(("lock", call.target), FREE, known)
         case Kind.LEADERSHIP, "campaign":
             yield Write(("leader", call.target), call.actor, known)

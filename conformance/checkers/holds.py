@@ -82,6 +82,7 @@ class Ledger:
         coordinators stopped under a call."""
         self._losses = losses
         self._open: dict[object, Hold] = {}
+        self._lapsed: list[Hold] = []
         self._free_from: dict[object, float] = {}
         self._stopped: dict[bytes, float] = {}
         self._unclear: set[int] = set()
@@ -180,6 +181,9 @@ class Ledger:
             self.plain = False
             return
         self._stopped[operation.member] = end_of(operation)
+        for hold in self._lapsed:
+            if hold.grant.member == operation.member:
+                hold.ended = min(hold.ended, end_of(operation))
         for holder, hold in list(self._open.items()):
             if hold.grant.member == operation.member:
                 if operation.call <= self._free_from[holder]:
@@ -202,6 +206,9 @@ class Ledger:
             early = "nothing" if earliest == NEVER else "nothing yet"
             self._lie(noticed, hold, f"{why}, although {early} could have taken it away")
         hold.kept, hold.ended = max(hold.kept, earliest), end_of(noticed)
+        if self._lapse(hold) <= hold.ended:  # the backend may keep it until another holds
+            hold.ended = NEVER
+            self._lapsed.append(hold)
 
     def _doubt(self, operation: Operation, holder: object) -> None:
         hold = self._open.get(holder)
@@ -209,9 +216,13 @@ class Ledger:
             hold.doubt = min(hold.doubt, operation.call)
 
     def _earliest_loss(self, hold: Hold) -> float:
+        return min(hold.doubt, self._lapse(hold))
+
+    def _lapse(self, hold: Hold) -> float:
+        """Return when a hold may have lapsed, other than by a call of unknown outcome."""
         if not self._losses.possible:
-            return hold.doubt
-        return min(hold.doubt, self._losses.earliest(hold.grant, hold.beats))
+            return NEVER
+        return self._losses.earliest(hold.grant, hold.beats)
 
     def _lie(self, operation: Operation, hold: Hold | None, why: str) -> None:
         """Raise Lie, unless what another client called may explain the answer."""

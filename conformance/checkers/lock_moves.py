@@ -65,10 +65,11 @@ def _lock_move(operation: Operation, place: int, lost: Sequence[_Loss]) -> Itera
         call = call_of(operation, tenure=place + 1 if lost else 0)
         yield sure(operation, place, call)
         for earliest, doubt in lost:
-            loss = losing(call, earliest, place)
-            if doubt is not None:
-                loss = replace(loss, client=doubt[1].client, rank=(doubt[0], 0))
-            yield loss
+            if doubt is None:
+                yield losing(call, earliest, place, "lapse")
+            else:
+                loss = losing(call, earliest, place)
+                yield replace(loss, client=doubt[1].client, rank=(doubt[0], 0))
 
 
 def _by_a_stranger(call: Call) -> Call:

@@ -124,9 +124,9 @@ def unsure(operation: Operation, place: int, call: Call, stage: int = 0) -> Move
     return replace(silent(operation, place, call, stage), end=NEVER, required=False)
 
 
-def losing(call: Call, earliest: float, place: int) -> Move:
+def losing(call: Call, earliest: float, place: int, name: str = "lose") -> Move:
     """Return the move by which what ``call`` got is lost."""
-    lose = Call(call.kind, "lose", call.target, call.actor, None, call.tenure)
+    lose = Call(call.kind, name, call.target, call.actor, None, call.tenure)
     return Move(lose, None, earliest, NEVER, False, None, (place, 0), None)
 
 

@@ -25,6 +25,9 @@ STRANGER = Holder(b"", -1)
 """Whoever may have got the lock by a call of unknown outcome. Nobody can release such a
 hold any more, so the model lets the driver or the backend give it back at any time."""
 
+_LAPSED = -2
+"""The number of what is left of holds that lapsed; see :class:`LockModel`."""
+
 
 class LockState(NamedTuple):
     """Who holds: each holder with the number of its hold, and whether they share.
@@ -47,9 +50,15 @@ class LockModel:
     ``acquire`` is granted when the lock is free, or shared and asked for shared, and
     refused when it is held, also by the asking object itself. ``argument`` of an acquire
     says whether it asks for a shared hold. A hold ends by ``release``, ``break_``,
-    ``stop`` of its coordinator, or is lost (``lose``): whether it may be is not for the
-    model to say. An object that was not told of its loss may go on believing that it
-    holds: ``acquired`` may still say so, and it may refuse to acquire again.
+    ``stop`` of its coordinator, or is lost (``lose``, ``lapse``): whether it may be is not
+    for the model to say. An object that was not told of its loss may go on believing that
+    it holds: ``acquired`` may still say so, and it may refuse to acquire again.
+
+    What lapses, its object counts on no longer, but the backend may still keep it: who holds
+    by a lease gives it up before it can have run out for the server (C. Gray, D. Cheriton:
+    "Leases", 1989, section 5, on clocks), and a server may not see for a while that a
+    connection is gone. So until somebody is granted the lock, breaks it, or stops that
+    coordinator, an acquire may be refused, or granted.
     """
 
     initial = LockState()
@@ -67,9 +76,8 @@ class LockModel:
             case "acquired":
                 return _acquired(state, call, held)
             case "break_":
-                losers = state.unaware.union(holder for holder, _ in state.holds)
-                return ((Answer(bool(state.holds)), LockState(unaware=losers)),)
-            case "lose":
+                return _break(state)
+            case "lose" | "lapse":
                 return ((Answer(), _lose(state, call)),)
             case "stop":
                 return ((Answer(), _stop(state, call)),)
@@ -80,7 +88,7 @@ class LockModel:
         if answer.error is not None:
             return True
         match call.name:
-            case "acquire" | "break_":
+            case "acquire":
                 return answer.value is False
             case "is_still_owner" | "lock_heartbeat" | "acquired":
                 return answer.value is True
@@ -88,13 +96,37 @@ class LockModel:
 
 
 def _acquire(state: LockState, call: Call) -> tuple[Step, ...]:
-    shared = bool(call.argument)
     refused = (Answer(False), state)
-    if state.holds and not (shared and state.shared and not state.holder(call.actor)):
-        return (refused,)
+    granted = [(Answer(True), _grant(one, call)) for one in _settled(state) if _may_join(one, call)]
+    if call.actor in state.unaware or not all(_may_join(one, call) for one in _settled(state)):
+        return (*granted, refused)
+    return tuple(granted)
+
+
+def _may_join(state: LockState, call: Call) -> bool:
+    return not state.holds or (
+        bool(call.argument) and state.shared and not state.holder(call.actor)
+    )
+
+
+def _grant(state: LockState, call: Call) -> LockState:
     holds = tuple(sorted([*state.holds, (call.actor, call.tenure)]))
-    granted = (Answer(True), LockState(holds, shared, state.unaware - {call.actor}))
-    return (granted, refused) if call.actor in state.unaware else (granted,)
+    return LockState(holds, bool(call.argument), state.unaware - {call.actor})
+
+
+def _settled(state: LockState) -> tuple[LockState, ...]:
+    """Return what a state may be for the backend: what lapsed is kept still, or gone."""
+    kept = tuple(hold for hold in state.holds if hold[0].number != _LAPSED)
+    if len(kept) == len(state.holds):
+        return (state,)
+    return (state, LockState(kept, state.shared and bool(kept), state.unaware))
+
+
+def _break(state: LockState) -> tuple[Step, ...]:
+    """Answer whether somebody held, as the backend sees it; nobody does from now on."""
+    losers = state.unaware.union(h for h, _ in state.holds if h.number != _LAPSED)
+    free = LockState(unaware=losers)
+    return tuple((Answer(bool(one.holds)), free) for one in _settled(state))
 
 
 def _acquired(state: LockState, call: Call, held: bool) -> tuple[Step, ...]:
@@ -121,7 +153,11 @@ def _lose(state: LockState, call: Call) -> LockState:
     left = _without(state, call.actor)
     if call.actor == STRANGER:
         return left
-    return left._replace(unaware=left.unaware | {call.actor})
+    left = left._replace(unaware=left.unaware | {call.actor})
+    if call.name == "lose":
+        return left
+    rest = (Holder(call.actor.member, _LAPSED), 0)
+    return left._replace(holds=tuple(sorted({*left.holds, rest})), shared=state.shared)
 
 
 def _stop(state: LockState, call: Call) -> LockState:
