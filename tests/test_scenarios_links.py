@@ -7,7 +7,7 @@ import pytest
 from conformance.checkers import check_lock
 from conformance.checkers.conduct import check_conduct
 from conformance.history import Fault, History, Operation
-from conformance.scenarios import links
+from conformance.scenarios import link_judges
 from conformance.verdict import Finding, Verdict
 from tests.histories import SECOND, timed
 
@@ -40,7 +40,7 @@ def _objects(finding: Finding) -> bool:
     ],
 )
 def test_promptness_of_calls_on_a_broken_link(operation: Operation, objects: bool) -> None:
-    assert _objects(links.promptness(_history(operation))) is objects
+    assert _objects(link_judges.promptness(_history(operation))) is objects
 
 
 _TIMED_OUT_JOIN = timed("join_group", 21, error="OperationTimedOut")
@@ -62,7 +62,7 @@ _JOINED_ALREADY = timed("join_group", 22, error="MemberAlreadyExist", fails=True
     ],
 )
 def test_recovery_after_a_link_healed(operations: list[Operation], objects: bool) -> None:
-    assert _objects(links.recovery(_history(*operations))) is objects
+    assert _objects(link_judges.recovery(_history(*operations))) is objects
 
 
 _WELL = timed("heartbeat", 22, 0.3)
@@ -88,7 +88,7 @@ _LOST_PLACE = timed("leave_group", 23, error="MemberNotJoined", fails=True)
 def test_losses_are_told_by_a_heartbeat_and_once(
     operations: list[Operation], objects: bool
 ) -> None:
-    assert _objects(links.told(_history(*operations))) is objects
+    assert _objects(link_judges.told(_history(*operations))) is objects
 
 
 _RELEASE = timed("release", 12, True, took=0)
@@ -108,7 +108,7 @@ _RELEASE = timed("release", 12, True, took=0)
     ],
 )
 def test_who_waits_learns_in_time_that_a_lock_is_free(operation: Operation, objects: bool) -> None:
-    assert _objects(links.late(_history(_RELEASE, operation))) is objects
+    assert _objects(link_judges.late(_history(_RELEASE, operation))) is objects
 
 
 _WATCH = timed("watch", 1, client=1)
@@ -129,7 +129,7 @@ _HEARS_NOTHING = timed("run_watchers", 24, [], client=1)
 def test_who_watches_hears_of_a_join(operations: list[Operation], objects: bool) -> None:
     join = timed("join_group", 22, took=0.5)
     history = _history(_WATCH, *operations, join)
-    assert _objects(links.heard(history)) is objects
+    assert _objects(link_judges.heard(history)) is objects
 
 
 @pytest.mark.parametrize("kind", ["stall", "strand", "lost reply", "cut"])

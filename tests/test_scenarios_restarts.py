@@ -9,7 +9,7 @@ import pytest
 
 from conformance.history import Fault, History, Operation
 from conformance.results import load_run
-from conformance.scenarios import links, restarts
+from conformance.scenarios import link_judges, restarts
 from conformance.trial import Judge
 from conformance.verdict import Verdict
 from tests.conftest import Pytest
@@ -94,7 +94,7 @@ _WELL = timed("heartbeat", 21, 0.4)
 def test_what_expired_since_need_not_have_been_told(
     operations: list[Operation], objects: bool
 ) -> None:
-    assert _objects(partial(links.told, expires=True), *operations) is objects
+    assert _objects(partial(link_judges.told, expires=True), *operations) is objects
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from conformance.backends import Spare
 from conformance.faults.proxy import Proxy
 from conformance.history import Fault, History, Operation, lane
 from conformance.scenarios import judges
-from conformance.scenarios.links import FAMILY, Link, overdue, wrong
+from conformance.scenarios.link_judges import FAMILY, overdue, wrong
+from conformance.scenarios.links import Link
 from conformance.trial import Inconclusive
 from conformance.verdict import Finding
 from conformance.workload.plan import Phase

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from conformance.characteristics import Feature
 from conformance.checkers.exercise import succeeded
 from conformance.history import History
-from conformance.scenarios import judges, links
+from conformance.scenarios import judges, link_judges
 from conformance.scenarios.grounds import Count, Ground, grown, own_ground
 from conformance.scenarios.links import TIMEOUT, Link
 from conformance.trial import Inconclusive, Judge, Least, Trial
@@ -175,7 +175,7 @@ def test_stopping_without_the_server_leaves_nothing(trial: Trial) -> None:
             counts.append(ground.settled(session, [0], counts[0]))
 
         history = trial.steer(plan, steer)
-    finding = trial.judge(history, judges.all_of(links.promptness, _lived(times)), plan)
+    finding = trial.judge(history, judges.all_of(link_judges.promptness, _lived(times)), plan)
     _require_no_growth(trial, counts, times, history, plan)
     _require_conclusion(finding)
 

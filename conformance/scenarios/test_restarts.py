@@ -20,17 +20,29 @@ from conformance.characteristics import Characteristics, Feature
 from conformance.gate import Settings
 from conformance.history import Operation
 from conformance.implementations import Driver
-from conformance.scenarios import judges, links, restarts
-from conformance.scenarios.links import Link, Unsettled, answered, insist
+from conformance.scenarios import judges, link_judges, restarts
+from conformance.scenarios.link_scripts import (
+    ACQUIRE,
+    ASK,
+    BEAT,
+    BELIEVE,
+    GROUP,
+    JOIN,
+    LEAVE,
+    LISTEN,
+    LOCK,
+    LOOK,
+    OBJECT,
+    RELEASE,
+)
+from conformance.scenarios.links import Link, Unsettled, answered, insist, is_member
 from conformance.trial import Inconclusive, NotExercised, Trial
 from conformance.workload.plan import Phase, Plan, Step
 from conformance.workload.runner import Session
-from conformance.workload.strategies import GROUPS
 
 _about_restarts = pytest.mark.scenario("restarts", needs=(Feature.LOCKS,), remote=True)
 
-LOCK, OTHER = b"lock-a", b"lock-b"
-GROUP = GROUPS[0]
+_OTHER = b"lock-b"
 
 TIMEOUT = 2.0
 """The driver's time-out in seconds, unless it needs more: servers that start are slow."""
@@ -53,20 +65,8 @@ _BEGINNING_SECONDS = 10.0
 _AGAIN_SECONDS = 0.01
 """How long to wait before looking again whether it has begun."""
 
-_OBJECT = {"object": 0}
-"""The lock object of a client, which it keeps after a call of unknown outcome."""
-
-_TRY = Step("acquire", LOCK, {"blocking": False} | _OBJECT)
-_RELEASE = Step("release", LOCK, _OBJECT)
-_ASK = Step("is_still_owner", LOCK, _OBJECT)
-_BELIEVE = Step("acquired", LOCK, _OBJECT)
-_BEAT = Step("heartbeat")
 _CREATE = Step("create_group", GROUP)
-_JOIN = Step("join_group", GROUP)
-_LEAVE = Step("leave_group", GROUP)
-_LOOK = Step("get_members", GROUP)
 _WATCH = Step("watch", GROUP)
-_LISTEN = Step("run_watchers", GROUP)
 _CAMPAIGN = Step("campaign", GROUP)
 _STAND_DOWN = Step("stand_down", GROUP)
 _LEADER = Step("get_leader", GROUP)
@@ -86,14 +86,14 @@ _FEATURES = {
 
 _BEFORE = [
     Phase({_OBSERVER: [_CREATE, _WATCH]}),
-    Phase({_HOLDER: [_BEAT, _TRY, _JOIN, _CAMPAIGN, _BEAT]}),
+    Phase({_HOLDER: [BEAT, ACQUIRE, JOIN, _CAMPAIGN, BEAT]}),
 ]
-_WAITING = Phase({_WAITER: [Step("acquire", LOCK, {"blocking": _WAIT} | _OBJECT)]})
+_WAITING = Phase({_WAITER: [Step("acquire", LOCK, {"blocking": _WAIT} | OBJECT)]})
 _GONE = Phase(
     {
         # No heartbeat: it would fail for want of a server, and not to tell of a loss.
-        _HOLDER: [_ASK, _BELIEVE, _LOOK],
-        _OBSERVER: [_BEAT, Step("acquire", OTHER, {"blocking": False})],
+        _HOLDER: [ASK, BELIEVE, LOOK],
+        _OBSERVER: [BEAT, Step("acquire", _OTHER, {"blocking": False})],
     }
 )
 _STARTING = Phase(
@@ -168,7 +168,7 @@ def _restart(trial: Trial, spare: Spare, *, kill: bool) -> None:
                     _take_stock(survey)
                     _regain_group(survey)
                     _regain_leadership(survey)
-                    survey.insist(_HOLDER, _RELEASE)
+                    survey.insist(_HOLDER, RELEASE)
             with contextlib.suppress(Unsettled):
                 _take_turns(survey)
 
@@ -180,8 +180,8 @@ def _restart(trial: Trial, spare: Spare, *, kill: bool) -> None:
             restarts.granted,
             partial(judges.locks, ttl=lifetime),
             partial(judges.leadership, ttl=lifetime),
-            partial(links.told, expires=expires),
-            links.recovery,
+            partial(link_judges.told, expires=expires),
+            link_judges.recovery,
             restarts.regained,
         )
         trial.conclude(history, judge, plan)
@@ -243,23 +243,23 @@ class _Survey:
 
 def _take_stock(survey: _Survey) -> None:
     """Have the holder find out what it lost, while the observer wants it."""
-    survey.insist(_HOLDER, _BEAT)
-    survey.at_once(_HOLDER, [_BEAT, _ASK, _BELIEVE, _LEAVE])
-    survey.insist(_HOLDER, _LEAVE)
-    survey.insist(_OBSERVER, _BEAT)
-    tried = survey.call(_OBSERVER, _TRY)
-    survey.insist(_HOLDER, _ASK)
+    survey.insist(_HOLDER, BEAT)
+    survey.at_once(_HOLDER, [BEAT, ASK, BELIEVE, LEAVE])
+    survey.insist(_HOLDER, LEAVE)
+    survey.insist(_OBSERVER, BEAT)
+    tried = survey.call(_OBSERVER, ACQUIRE)
+    survey.insist(_HOLDER, ASK)
     if tried is not None and tried.value is not False:
-        survey.insist(_OBSERVER, _RELEASE)
+        survey.insist(_OBSERVER, RELEASE)
 
 
 def _regain_group(survey: _Survey) -> None:
     """Have the holder join anew, and the observer hear of it by the watch that it has."""
     survey.insist(_OBSERVER, _CREATE)
-    survey.insist(_OBSERVER, _LISTEN)
-    survey.insist(_HOLDER, _JOIN, links.is_member)
-    survey.insist(_OBSERVER, _LISTEN, _tells_of_a_join)
-    survey.insist(_OBSERVER, _LOOK)
+    survey.insist(_OBSERVER, LISTEN)
+    survey.insist(_HOLDER, JOIN, is_member)
+    survey.insist(_OBSERVER, LISTEN, _tells_of_a_join)
+    survey.insist(_OBSERVER, LOOK)
 
 
 def _regain_leadership(survey: _Survey) -> None:
@@ -273,11 +273,11 @@ def _regain_leadership(survey: _Survey) -> None:
 
 def _take_turns(survey: _Survey) -> None:
     """Have the waiter give back what it may have got, then each acquire and release."""
-    survey.insist(_WAITER, _RELEASE)
-    take = Step("acquire", LOCK, {"blocking": survey.patience} | _OBJECT)
+    survey.insist(_WAITER, RELEASE)
+    take = Step("acquire", LOCK, {"blocking": survey.patience} | OBJECT)
     for client in (_WAITER, _HOLDER, _OBSERVER):
         survey.insist(client, take)
-        survey.insist(client, _RELEASE)
+        survey.insist(client, RELEASE)
 
 
 def _is_won(operation: Operation) -> bool:
