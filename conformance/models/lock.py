@@ -96,11 +96,11 @@ class LockModel:
 
 
 def _acquire(state: LockState, call: Call) -> tuple[Step, ...]:
-    refused = (Answer(False), state)
-    granted = [(Answer(True), _grant(one, call)) for one in _settled(state) if _may_join(one, call)]
-    if call.actor in state.unaware or not all(_may_join(one, call) for one in _settled(state)):
-        return (*granted, refused)
-    return tuple(granted)
+    states = _settled(state)
+    granted = tuple((Answer(True), _grant(one, call)) for one in states if _may_join(one, call))
+    if len(granted) == len(states) and call.actor not in state.unaware:
+        return granted
+    return (*granted, (Answer(False), state))
 
 
 def _may_join(state: LockState, call: Call) -> bool:
