@@ -175,7 +175,7 @@ class Trial:
                 steering(session)
                 history = session.history()
         except StopFailed as error:
-            self.falsify(Finding(Verdict.FALSIFIED, "stop", str(error)), error.history, plan)
+            self.falsify(_not_stopped(error), error.history, plan)
         self.count(history)
         return history
 
@@ -286,7 +286,7 @@ class Trial:
             try:
                 session.__exit__()
             except StopFailed as error:
-                self.falsify(Finding(Verdict.FALSIFIED, "stop", str(error)), error.history, plan)
+                self.falsify(_not_stopped(error), error.history, plan)
 
     def _drawing(self, trials: int, *, shrink: bool) -> hypothesis.settings:
         """Return Hypothesis' settings, every one of them, so that no environment does."""
@@ -392,6 +392,14 @@ class Trial:
             raise Falsified(enough.finding) from None
         for plan in islice(cycle(different), max(0, trials - len(different))):
             examine(plan)
+
+
+def _not_stopped(error: StopFailed) -> Finding:
+    """Return the objection to a coordinator that could not be stopped, and where it failed."""
+    told = str(error).strip()
+    last = told.splitlines()[-1]
+    where = "" if last == told else f"\n{told}"
+    return Finding(Verdict.FALSIFIED, "stop", f"a coordinator could not be stopped: {last}{where}")
 
 
 def _falsified_by(examine: Callable[[Plan], Finding], plan: Plan) -> Falsified | None:

@@ -124,6 +124,15 @@ def test_misconduct_is_falsified_before_any_judge(trial: Trial) -> None:
         trial.explore(st.just(stuck), lambda history: HELD, trials=1)
 
 
+def test_a_stop_that_fails_is_told_in_one_line_before_where(crew: Crew, tmp_path: Path) -> None:
+    trial = make_trial(crew, tmp_path, implementation="tests.broken_at_stop:coordinator")
+    with pytest.raises(Falsified) as falsified:
+        trial.steer(Plan({0: 0}, []), lambda session: None)
+    first, *rest = str(falsified.value).splitlines()
+    assert first.endswith("a coordinator could not be stopped: RuntimeError: not today")
+    assert any('raise RuntimeError("not today")' in line for line in rest)
+
+
 def test_a_missing_feature_is_not_exercised(trial: Trial) -> None:
     trial.needs(Feature.LOCKS)
     zake = describe("reference", "zake://x")

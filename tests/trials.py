@@ -13,12 +13,17 @@ __all__ = ["make_trial"]
 
 
 def make_trial(
-    crew: Crew, directory: Path, *, level: str = "threads", profile: str = "gate"
+    crew: Crew,
+    directory: Path,
+    *,
+    level: str = "threads",
+    profile: str = "gate",
+    implementation: str = "reference",
 ) -> Trial:
     """Return a trial that keeps all that it has in a directory."""
     url = f"file://{directory}/file"
     return Trial(
-        place=Place("file", url, level, describe("reference", url)),
+        place=Place("file", url, level, describe(implementation, url)),
         scenario="test_made_up",
         command="pytest",
         seed=3,
