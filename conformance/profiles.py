@@ -13,7 +13,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     ``trials`` are runs of a plan in each exploration; ``clients`` and ``steps`` the most
     of them in a plan; ``shrinks`` how many further runs may look for a smaller plan once
     one falsified a claim; ``budget`` the search steps a checker may take on a history;
-    ``random`` whether the seed differs from run to run when none is given.
+    ``silence`` the seconds for which a holder is paused now and then, where not only for
+    the driver's time-outs: a library may have times of its own; ``random`` whether the seed
+    differs from run to run when none is given.
     """
 
     name: str
@@ -22,6 +24,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
     shrinks: int
     budget: int
+    silence: float | None = None
     random: bool = False
 
 
@@ -37,6 +40,7 @@ PROFILES = {
             steps=40,
             shrinks=60,
             budget=5_000_000,
+            silence=40.0,
             random=True,
         ),
     )

@@ -90,6 +90,17 @@ class Steals(_LeasedLock):
     """Takes a lock from a holder who was silent for long: Redis, memcached, etcd, Consul."""
 
 
+_OWN_SECONDS = 2.0
+"""A time that no option sets."""
+
+
+@meant_for({"test_a_paused_holder_keeps_its_lock": "NON_TIMEOUT_BASED"})
+class StealsInItsOwnTime(_LeasedLock):
+    """Takes a lock from a holder who was silent for a time of its own, whatever the options."""
+
+    _lease = _OWN_SECONDS
+
+
 class _BelievingLock(_LeasedLock):
     """A lock that is held for all that its object knows until somebody asks the server."""
 
@@ -112,9 +123,8 @@ class BelievesInItsLease(FileDriver):
         return _BelievingLock(name, self)
 
 
-@meant_for({"test_a_dead_holders_lock_is_free_at_once": "NON_TIMEOUT_BASED"}, level="processes")
-class WaitsForTheDead(_StampedLock):
-    """Frees a dead holder's lock when its lease ends: drivers that hold by a lease alone."""
+class _DeadLock(_StampedLock):
+    """A lock that a dead holder keeps until its lease ends."""
 
     def _try(self, kind: int) -> bool:
         if time.monotonic() < self._stamped() or not super()._try(kind):
@@ -125,6 +135,18 @@ class WaitsForTheDead(_StampedLock):
     def _release(self) -> bool:
         self._stamp(0.0)
         return super()._release()
+
+
+@meant_for({"test_a_dead_holders_lock_is_free_at_once": "NON_TIMEOUT_BASED"}, level="processes")
+class WaitsForTheDead(_DeadLock):
+    """Frees a dead holder's lock when its lease ends: drivers that hold by a lease alone."""
+
+
+@meant_for({"test_a_dead_holders_lock_is_free_at_once": "NON_TIMEOUT_BASED"}, level="processes")
+class WaitsItsOwnTime(_DeadLock):
+    """Frees a dead holder's lock after a time of its own: files that count as stale."""
+
+    _lease = _OWN_SECONDS
 
 
 @meant_for(
