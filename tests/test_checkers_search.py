@@ -14,6 +14,7 @@ from conformance.checkers.search import Search
 from conformance.checkers.settle import Case, settle
 from conformance.checkers.translation import moves_of, plain_moves
 from conformance.checkers.turns import search_all
+from conformance.checkers.witness import told
 from conformance.history import History
 from conformance.models import Coordination, Kind, LockModel, Model, RegisterModel, Registers
 from conformance.verdict import Verdict
@@ -159,6 +160,16 @@ def test_causal_order_is_not_one_order() -> None:
 
 
 # -- witnesses ---------------------------------------------------------------------------------
+
+
+def test_of_many_operations_the_last_show_the_contradiction() -> None:
+    many = [ok(1, "acquire", 10 * n, 10 * n + 1, n % 2 == 0, blocking=n) for n in range(6)]
+    assert "blocking=0" in told(many)
+    assert told(many).endswith("; and 2 more")
+    assert "blocking=1)" not in told(many, latest=True)
+    assert "blocking=5" in told(many, latest=True)
+    assert told(many, latest=True).endswith("; and 2 before")
+    assert "and" not in told(many[:4], latest=True)
 
 
 def test_the_witness_leaves_out_what_does_not_matter() -> None:

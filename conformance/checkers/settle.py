@@ -62,9 +62,10 @@ def settle(
         return Finding(Verdict.INCONCLUSIVE, rule, reason)
     case = next(case for case in found if case.search is result.failed)
     witness = sources(_smallest(case.search, budget))
+    in_time = sorted(witness, key=lambda operation: operation.call)
     reason = (
         f"{case.what}: no order {_ORDERS[case.search.order]} explains what was seen by "
-        f"{told(sorted(witness, key=lambda operation: operation.call))}"
+        f"{told(in_time, latest=case.search.order is Order.REAL_TIME)}"
     )
     if case.search.order is Order.REAL_TIME:
         last = max(witness, key=lambda operation: operation.end or operation.call)

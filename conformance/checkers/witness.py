@@ -59,11 +59,18 @@ def sources(moves: Sequence[Move]) -> list[Operation]:
     return list({id(m.source): m.source for m in moves if m.source is not None}.values())
 
 
-def told(operations: Sequence[Operation]) -> str:
-    """Return operations as the end of a sentence; the first of them where they are many."""
-    shown = "; ".join(f"{who(o)}: {did(o)}" for o in operations[:_TOLD])
-    more = len(operations) - _TOLD
-    return f"{shown}; and {more} more" if more > 0 else shown
+def told(operations: Sequence[Operation], *, latest: bool = False) -> str:
+    """Return operations as the end of a sentence; some of them where they are many.
+
+    :param latest: whether to tell of the last ones then, which is where time shows a
+        contradiction; else of the first
+    """
+    chosen = operations[-_TOLD:] if latest else operations[:_TOLD]
+    shown = "; ".join(f"{who(o)}: {did(o)}" for o in chosen)
+    more = len(operations) - len(chosen)
+    if not more:
+        return shown
+    return f"{shown}; and {more} {'before' if latest else 'more'}"
 
 
 def _one_object(moves: Sequence[Move], fails: Fails) -> list[Move]:
