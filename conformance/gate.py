@@ -362,13 +362,12 @@ def exit_status(
 
 def _told(verdicts: Mapping[tuple[str, str], Verdict]) -> str:
     """Return which claims have which verdict, and on which backends."""
-    told: dict[Verdict, dict[str, list[str]]] = {}
-    for (backend, about), verdict in sorted(verdicts.items(), key=lambda item: item[0]):
-        told.setdefault(verdict, {}).setdefault(backend, []).append(about)
+    told: dict[tuple[str, Verdict], list[str]] = {}
+    for backend, about in sorted(verdicts):
+        told.setdefault((backend, verdicts[backend, about]), []).append(about)
     return "; ".join(
-        f"{verdict.value}: "
-        + ", ".join(f"{', '.join(abouts)} on {backend}" for backend, abouts in where.items())
-        for verdict, where in told.items()
+        f"{verdict.value} on {backend}: {', '.join(abouts)}"
+        for (backend, verdict), abouts in told.items()
     )
 
 
@@ -440,9 +439,10 @@ def _check_results(directory: Path) -> None:
         with tempfile.TemporaryFile(dir=directory):
             pass
     except OSError as error:
+        why = "it is no directory" if isinstance(error, FileExistsError) else error.strerror
         raise BadSetting(
-            f"--results={directory}: no directory that can be written ({error.strerror}); give "
-            "another, it is made where it is missing"
+            f"--results={directory}: nothing can be written there ({why}); give a directory, "
+            "which is made where it is missing"
         ) from error
 
 

@@ -519,5 +519,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.section("benchmarks")
         terminalreporter.write_line(benchmark_table(gate.benchmarks, width))
     terminalreporter.write_line(f"results: {gate.settings.run_directory / 'result.json'}")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say last, below pytest's own summary, why the exit status is none of pytest's."""
     if why := config.stash.get(_why_key, ""):
-        terminalreporter.write_line(why, yellow=True)
+        _say(why)
