@@ -80,6 +80,7 @@ __all__ = [
     "Waiting",
     "WatchCallbackNotFound",
     "driver_class",
+    "driver_schemes",
     "get_coordinator",
     "without_password",
 ]
@@ -108,6 +109,14 @@ def driver_class(scheme: str) -> type[Coordinator]:
             f"coordination-conformance[{scheme}]"
         ) from error
     return driver
+
+
+def driver_schemes(scheme: str) -> list[str]:
+    """Return all URL schemes of the driver that is installed for one; none without a driver."""
+    known = _installed()
+    return sorted(
+        name for name, e in known.items() if scheme in known and e.value == known[scheme].value
+    )
 
 
 @cache

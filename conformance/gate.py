@@ -13,8 +13,9 @@ import platform
 import secrets
 import shlex
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib import metadata
@@ -24,9 +25,9 @@ import msgspec
 
 import conformance
 from conformance.backends import Backend, Launch, Server, Spare, choose, known_backends
-from conformance.backends.engine import EngineFailed
+from conformance.backends.engine import RUN_LABEL, EngineFailed
 from conformance.characteristics import Characteristics
-from conformance.coordination import ToozError, without_password
+from conformance.coordination import ToozError, driver_schemes, without_password
 from conformance.expectations import Expectation, load_expectations, refuted
 from conformance.implementations import Driver, describe, find_factory, spelled, try_out
 from conformance.profiles import PROFILES, Profile
@@ -168,17 +169,21 @@ class Gate:
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._launches: list[tuple[Backend, Launch]] = []
         self._keep = keep
+        self._say = say
         self._beside = beside
         servers: dict[str, Server] = {}
         chosen_profile = _profile(profile)
+        chosen_levels = _levels(levels)
         chosen: list[Backend] = []
         expected = load_expectations(expectations) if expectations is not None else []
         if backend_url is not None:
             servers[_only_name(backends)] = Server(backend_url)
+            _check_scheme(backends, backend_url)
         else:
             chosen = choose(backends)
         wanted = _images(images, chosen)
         _check_beside(beside, implementation)
+        _check_results(results)
         run_id = new_run_id()
         self.workplace = Workplace(run_id, _sweep)
         try:
@@ -195,7 +200,7 @@ class Gate:
                 results=str(results.absolute()),
                 profile=chosen_profile.name,
                 seed=_seed(seed, chosen_profile),
-                levels=_levels(levels),
+                levels=chosen_levels,
                 implementation=implementation,
                 strict_claims=strict_claims,
                 path=[entry for entry in sys.path if entry],
@@ -210,6 +215,7 @@ class Gate:
                 expectations=expected,
             )
         except BaseException:
+            self._keep = False
             self.close()
             raise
         self.scenarios: list[ScenarioResult] = []
@@ -230,12 +236,34 @@ class Gate:
         settings = self.settings
         return refuted(settings.expectations, self.scenarios, settings.servers)
 
+    @property
+    def conclusion(self) -> tuple[int, str]:
+        """The exit status of a run in which no test failed, and why it is not 0."""
+        settings = self.settings
+        if self.refuted:
+            return 1, "expectations were not met; they are listed above"
+        claims = {
+            (name, c.name) for name, driver in settings.drivers.items() for c in driver.claims
+        }
+        return exit_status(self.scenarios, claims, settings.strict_claims)
+
     def close(self) -> None:
-        """Take the backends down, unless they are to be kept, and remove what was temporary."""
-        if not self._keep:
-            for backend, launch in self._launches:
+        """Take the backends down, except servers that are to be kept; remove what was temporary.
+
+        Where servers are kept, say where they are and what removes them.
+        """
+        kept = [b.name for b, _ in self._launches if self._keep and not b.embedded]
+        for backend, launch in self._launches:
+            if backend.name not in kept:
                 backend.stop(launch)
         self.workplace.close()
+        for name in kept:
+            self._say(f"{name} is kept: {without_password(self.settings.servers[name][0])}")
+        if kept:
+            label = f"{RUN_LABEL}={self.settings.run_id}"
+            self._say(f"to remove what is kept: docker rm -fv $(docker ps -aqf label={label})")
+        elif self._keep:
+            self._say("--keep-backend: no server was started, so none is kept")
 
     def save(self, command: Sequence[str], exit_code: int) -> Path:
         """Write the result file; return its path."""
@@ -299,25 +327,48 @@ class Gate:
         return without_password(url).replace(self.settings.directory, "/RUN")
 
 
-def exit_status(scenarios: Sequence[ScenarioResult], strict: bool, claims: set[str]) -> int:
-    """Return 0 when all claims that were run held, 1 when one was falsified, else 2.
+def exit_status(
+    scenarios: Iterable[ScenarioResult], claims: Set[tuple[str, str]], strict: bool
+) -> tuple[int, str]:
+    """Return 0 when all claims that were run held, 1 when one was falsified, else 2; and why.
 
-    What was expected not to hold counts as if it had.
+    Each backend's claims are its own. What was expected not to hold counts as if it had. A
+    claim of which no scenario was run, as that of hosts, which no level exercises, makes it
+    1 when ``strict``, and nothing else.
 
-    :param strict: a claim without a verdict of held counts as falsified
-    :param claims: all that the drivers claim, for the strict view
+    :param claims: all that the drivers claim, each with its backend before it
+    :param strict: a claim that held in no scenario counts as falsified
     """
-    claimed = [result for result in scenarios if result.claimed]
-    verdict = worst(result.verdict for result in claimed if not result.expected)
-    if verdict in (Verdict.FALSIFIED, Verdict.ERROR):
-        return 1
-    proven = {r.about for r in claimed if r.verdict is Verdict.HELD or r.expected}
-    unproven = claims - proven
-    if strict and unproven:
-        return 1
-    exercised = {r.about for r in claimed if r.verdict is not Verdict.NOT_EXERCISED}
-    never = {r.about for r in claimed if r.about in claims} - exercised
-    return 2 if never or verdict is Verdict.INCONCLUSIVE else 0
+    run: dict[tuple[str, str], list[Verdict]] = {}
+    for result in scenarios:
+        if result.claimed:
+            verdict = Verdict.HELD if result.expected else result.verdict
+            run.setdefault((result.backend, result.about), []).append(verdict)
+    found = {claim: worst(verdicts) for claim, verdicts in run.items()}
+    false = {c: v for c, v in found.items() if v in (Verdict.FALSIFIED, Verdict.ERROR)}
+    if false:
+        return 1, _told(false)
+    lacking = [claim for claim in claims if Verdict.HELD not in run.get(claim, ())]
+    if strict and lacking:
+        told = _told({claim: found.get(claim, Verdict.NOT_EXERCISED) for claim in lacking})
+        return 1, f"--strict-claims wants every claim held; {told}"
+    open_ = {
+        claim: verdict
+        for claim, verdict in found.items()
+        if verdict is Verdict.INCONCLUSIVE or (verdict is Verdict.NOT_EXERCISED and claim in claims)
+    }
+    return (2, _told(open_)) if open_ else (0, "")
+
+
+def _told(verdicts: Mapping[tuple[str, str], Verdict]) -> str:
+    """Return which claims have which verdict, and on which backends."""
+    told: dict[tuple[str, Verdict], list[str]] = {}
+    for backend, about in sorted(verdicts):
+        told.setdefault((backend, verdicts[backend, about]), []).append(about)
+    return "; ".join(
+        f"{verdict.value} on {backend}: {', '.join(abouts)}"
+        for (backend, verdict), abouts in told.items()
+    )
 
 
 def _sweep(run_id: str) -> None:
@@ -340,13 +391,13 @@ def _seed(given: int | None, profile: Profile) -> int:
 def _images(given: Sequence[str], chosen: Sequence[Backend]) -> dict[str, str]:
     """Return which image each backend is to run from, as ``NAME=IMAGE`` says."""
     wanted = {}
-    names = [backend.name for backend in chosen]
+    names = [backend.name for backend in chosen if not backend.embedded]
     for one in given:
         name, _, image = one.partition("=")
         if name not in names or not image:
             raise BadSetting(
-                f"--image takes NAME=IMAGE, with a NAME of --backend ({', '.join(names)}), "
-                f"not {one!r}"
+                "--image takes NAME=IMAGE, with the NAME of a server that this run starts "
+                f"({', '.join(names) or 'it starts none'}), not {one!r}"
             )
         wanted[name] = image
     return wanted
@@ -367,6 +418,32 @@ def _only_name(backends: str) -> str:
     if "," in backends or backends in ("all", "embedded", "servers"):
         raise BadSetting("--backend-url goes with one --backend=NAME")
     return backends
+
+
+def _check_scheme(backend: str, url: str) -> None:
+    """Refuse a URL of the user's own that leads to another kind of server."""
+    scheme, separator, _ = url.partition("://")
+    fitting = driver_schemes(backend.partition(":")[0])
+    if fitting and not (separator and scheme.lower() in fitting):
+        wanted = " or ".join(f"{name}://" for name in fitting)
+        raise BadSetting(
+            f"--backend-url of {backend} begins with {wanted}, "
+            f"{f'not {scheme}://' if separator else 'and this one with no scheme'}"
+        )
+
+
+def _check_results(directory: Path) -> None:
+    """Refuse a directory in which no result can be written, before there is one."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        why = "it is no directory" if isinstance(error, FileExistsError) else error.strerror
+        raise BadSetting(
+            f"--results={directory}: nothing can be written there ({why}); give a directory, "
+            "which is made where it is missing"
+        ) from error
 
 
 def _driver(implementation: str, backend: str, url: str) -> Driver:

@@ -17,11 +17,10 @@ import msgspec
 import pytest
 
 from conformance.backends import UnknownBackend
-from conformance.backends.engine import RUN_LABEL
 from conformance.characteristics import Characteristics, Feature
 from conformance.coordination import without_password
 from conformance.expectations import BadExpectations, expected_because
-from conformance.gate import BadSetting, Gate, Settings, exit_status
+from conformance.gate import BadSetting, Gate, Settings
 from conformance.profiles import PROFILES
 from conformance.reporting.terminal import benchmark_table, verdict_table
 from conformance.results import Benchmark, ScenarioResult
@@ -38,6 +37,7 @@ from conformance.workload.crew import Crew
 
 _settings_key = pytest.StashKey[Settings]()
 _gate_key = pytest.StashKey[Gate]()
+_why_key = pytest.StashKey[str]()
 _verdict_key = pytest.StashKey[ScenarioResult]()
 
 _RESULT = "conformance-result"
@@ -100,12 +100,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--keep-backend",
         action="store_true",
-        help="leave the servers up afterwards, and say where they are",
+        help="leave the servers that were started up, and say at the end where they are and how "
+        "to remove them",
     )
     group.addoption(
         "--strict-claims",
         action="store_true",
-        help="a claim without a verdict of held is an error",
+        help="a claim that held in no scenario is an error, also one that no level exercises",
     )
     group.addoption(
         "--expectations",
@@ -177,17 +178,13 @@ def _open_gate(config: pytest.Config) -> None:
         )
     except (BadExpectations, BadSetting, UnknownBackend) as error:
         raise pytest.UsageError(str(error)) from error
-    if option.keep_backend:
-        for name, (url, _, _) in gate.settings.servers.items():
-            _say(f"{name} is kept: {without_password(url)}")
-        _say(f"remove it: docker rm -f $(docker ps -aqf label={RUN_LABEL}={gate.settings.run_id})")
     config.stash[_gate_key] = gate
     config.stash[_settings_key] = gate.settings
     config.add_cleanup(gate.close)
 
 
 def _say(line: str) -> None:
-    """Tell at once what takes a while; before the run there is no other reporter."""
+    """Tell at once what takes a while; before the run, and after it, is no other reporter."""
     sys.stdout.write(f"conformance: {line}\n")
     sys.stdout.flush()
 
@@ -490,13 +487,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     gate = session.config.stash.get(_gate_key, None)
     if gate is None:
         return
-    ordinary = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-    if exitstatus in ordinary and gate.scenarios:
-        claims = {c.name for d in gate.settings.drivers.values() for c in d.claims}
-        status = exit_status(gate.scenarios, gate.settings.strict_claims, claims)
-        if gate.refuted:
-            status = int(pytest.ExitCode.TESTS_FAILED)
-        session.exitstatus = max(status, exitstatus) if exitstatus == 0 else exitstatus
+    if exitstatus == pytest.ExitCode.OK and gate.scenarios:
+        session.exitstatus, why = gate.conclusion
+        session.config.stash[_why_key] = f"exit status {session.exitstatus}: {why}" if why else ""
     if gate.scenarios or gate.benchmarks:
         arguments = session.config.invocation_params.args
         gate.save(["pytest", *map(str, arguments)], int(session.exitstatus))
@@ -526,3 +519,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.section("benchmarks")
         terminalreporter.write_line(benchmark_table(gate.benchmarks, width))
     terminalreporter.write_line(f"results: {gate.settings.run_directory / 'result.json'}")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say last, below pytest's own summary, why the exit status is none of pytest's."""
+    if why := config.stash.get(_why_key, ""):
+        _say(why)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from conformance.backends import UnknownBackend, choose, known_backends
+from conformance.backends import Backend, Server, UnknownBackend, choose, known_backends
 from conformance.backends.engine import EngineFailed, run, turn
 from conformance.backends.images import compose_directory, find_image, variable
+from conformance.gate import BadSetting, Gate
 
 SERVERS = ["consul", "etcd", "memcached", "mysql", "postgresql", "redis", "zookeeper"]
 
@@ -79,3 +81,60 @@ def test_only_one_makes_a_thing_at_a_time(monkeypatch: pytest.MonkeyPatch, tmp_p
             assert not entered.wait(0.1)
     waiting.join(10)
     assert entered.is_set()
+
+
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have two backends chosen, a server and one without; return which were stopped."""
+    stopped: list[str] = []
+
+    def backend(name: str, url: str, *, embedded: bool) -> Backend:
+        return replace(
+            known_backends()[name],
+            embedded=embedded,
+            start=lambda launch: Server(url),
+            stop=lambda launch: stopped.append(name),
+        )
+
+    chosen = [
+        backend("redis", "redis://:secret@127.0.0.1:1", embedded=False),
+        backend("zake", "zake://here", embedded=True),
+    ]
+    monkeypatch.setattr("conformance.gate.choose", lambda names: chosen)
+    return stopped
+
+
+def gate(directory: Path, said: list[str], *, implementation: str = "reference") -> Gate:
+    return Gate(
+        backends="redis,zake",
+        backend_url=None,
+        implementation=implementation,
+        levels=None,
+        profile="smoke",
+        seed=None,
+        results=directory / "results",
+        strict_claims=False,
+        keep=True,
+        say=said.append,
+    )
+
+
+def test_a_server_that_is_kept_is_told_of_at_the_end(stopped: list[str], tmp_path: Path) -> None:
+    said: list[str] = []
+    made = gate(tmp_path, said)
+    assert not said
+    made.close()
+    assert stopped == ["zake"]
+    label = f"coordination-conformance.run={made.settings.run_id}"
+    assert said == [
+        "redis is kept: redis://:***@127.0.0.1:1",
+        f"to remove what is kept: docker rm -fv $(docker ps -aqf label={label})",
+    ]
+
+
+def test_no_server_is_kept_of_a_run_that_cannot_begin(stopped: list[str], tmp_path: Path) -> None:
+    said: list[str] = []
+    with pytest.raises(BadSetting):
+        gate(tmp_path, said, implementation="nobody")
+    assert stopped == ["redis", "zake"]
+    assert not said

@@ -110,6 +110,7 @@ def test_an_expectation_that_is_not_met_fails_the_run(run_with, name, said) -> N
     run = run_with(*BROKEN, name)
     assert run.returncode == 1
     assert "expectations that were not met" in run.stdout
+    assert "exit status 1: expectations were not met" in run.stdout
     assert said in run.stdout
 
 

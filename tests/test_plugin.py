@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,7 +18,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from conformance.results import Run, load_evidence, load_run
+from conformance.gate import exit_status
+from conformance.results import Run, ScenarioResult, load_evidence, load_run
 from conformance.verdict import Verdict
 from tests.conftest import Pytest
 
@@ -100,7 +102,24 @@ def test_an_unknown_backend_is_refused_with_those_that_are_known(run_pytest: Pyt
         (["--backend-url=file:///tmp/x"], "needs --backend=NAME"),
         (["--backend=file", "--implementation=nobody"], "no implementation 'nobody'"),
         (["--backend=file", "--implementation=os:nothing"], "cannot be imported"),
-        (["--backend=file", "--backend-url=nothing://x"], "no driver for URLs"),
+        (["--backend=mine", "--backend-url=nothing://x"], "no driver for URLs"),
+        (["--backend=file", "--backend-url=zake://"], "begins with file://, not zake://"),
+        (
+            ["--backend=redis:valkey", "--backend-url=memcached://h"],
+            "begins with redis://, not memcached://",
+        ),
+        (
+            ["--backend=zookeeper", "--backend-url=zake://h", "--implementation=tooz"],
+            "begins with kazoo:// or zookeeper://, not zake://",
+        ),
+        (["--backend=redis", "--backend-url=h:1"], "redis://, and this one with no scheme"),
+        (["--backend=file", "--image=file=foo"], "(it starts none), not 'file=foo'"),
+        (
+            ["--backend=redis", "--backend-url=redis://h", "--image=redis=foo"],
+            "(it starts none), not 'redis=foo'",
+        ),
+        (["--backend=file", "--results=/proc/foo"], "--results=/proc/foo: nothing can be written"),
+        (["--backend=file", "--results=/dev/null"], "(it is no directory)"),
         (["--beside=tooz"], "--beside needs --backend=NAME"),
         (["--backend=file", "--beside=tooz"], "--beside needs --benchmark-only"),
         (["--backend=file", "--benchmark-only", "--beside=nobody"], "no implementation 'nobody'"),
@@ -116,6 +135,39 @@ def test_a_bad_setting_is_refused_with_what_to_give(
     assert run.returncode == pytest.ExitCode.USAGE_ERROR
     assert said in run.stdout
     assert "Traceback" not in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("backend", "url", "implementation"),
+    [
+        ("zookeeper:3.8", "kazoo://127.0.0.1:1", _SERVERLESS),
+        ("etcd", "ETCD3+HTTP://127.0.0.1:1", _SERVERLESS),
+        ("nobodys", "file://{directory}", _SERVERLESS),
+        ("file", "file://{directory}", "--implementation=tooz"),
+    ],
+)
+def test_every_scheme_of_a_backend_is_taken(
+    run_pytest: Pytest, scenarios: Path, backend: str, url: str, implementation: str
+) -> None:
+    at = url.format(directory=scenarios.parent / "file")
+    arguments = (f"--backend={backend}", f"--backend-url={at}", implementation)
+    assert run_pytest(*arguments, "--collect-only", str(scenarios)).returncode == 0
+
+
+def test_what_starts_no_server_keeps_none_and_leaves_nothing(
+    run_pytest: Pytest, scenarios: Path
+) -> None:
+    before = set(Path("/dev/shm").iterdir())
+    run = run_pytest("--backend=ipc", "--keep-backend", str(scenarios), "-k", "holds")
+    *_, last = run.stdout.splitlines()
+    assert last == "conformance: --keep-backend: no server was started, so none is kept"
+    assert "docker" not in run.stdout
+    assert not [path for path in set(Path("/dev/shm").iterdir()) - before if _is_of(path, run)]
+
+
+def _is_of(path: Path, run: subprocess.CompletedProcess[str]) -> bool:
+    (run_id,) = re.findall(r"conformance: run (\S+),", run.stdout)
+    return run_id in path.name
 
 
 def test_without_a_backend_scenarios_say_what_to_give(run_pytest: Pytest, scenarios: Path) -> None:
@@ -179,6 +231,81 @@ def test_the_exit_status_says_whether_the_claims_held(
 def test_strict_claims_want_every_claim_held(run_pytest: Pytest, scenarios: Path) -> None:
     run = run_pytest("--backend=file", str(scenarios), "-k", "holds", "--strict-claims")
     assert run.returncode == 1
+    assert (
+        "exit status 1: --strict-claims wants every claim held; not exercised on file: CAUSAL, "
+        "LINEARIZABLE, NON_TIMEOUT_BASED, SEQUENTIAL, SERIALIZABLE\n" in run.stdout
+    )
+
+
+def test_an_exit_status_without_a_failed_test_is_accounted_for(
+    run_pytest: Pytest, scenarios: Path
+) -> None:
+    open_ = "holds or undecided or nothing_to_run"
+    run = run_pytest("--backend=file,ipc", str(scenarios), "-k", open_)
+    *_, last = run.stdout.splitlines()
+    assert last == (
+        "conformance: exit status 2: not exercised on file: LINEARIZABLE; "
+        "inconclusive on file: SEQUENTIAL; not exercised on ipc: LINEARIZABLE; "
+        "inconclusive on ipc: SEQUENTIAL"
+    )
+    for others in ("holds", "broken"):
+        assert (
+            "exit status" not in run_pytest("--backend=file", str(scenarios), "-k", others).stdout
+        )
+
+
+def outcome(backend: str, about: str, verdict: Verdict, expected: str = "") -> ScenarioResult:
+    return ScenarioResult(
+        test="a",
+        scenario="a",
+        about=about,
+        summary="",
+        backend=backend,
+        level="threads",
+        claimed=True,
+        verdict=verdict,
+        reason="",
+        trials=1,
+        operations=1,
+        seconds=1.0,
+        seed=0,
+        command="",
+        expected=expected,
+    )
+
+
+HOSTS = "DISTRIBUTED_ACROSS_HOSTS"
+ON_BOTH = {("a", "CAUSAL"), ("b", "CAUSAL")}
+
+
+@pytest.mark.parametrize(
+    ("on_b", "status", "strictly", "said"),
+    [
+        ([], 0, 1, "not exercised on b: CAUSAL"),
+        ([outcome("b", "CAUSAL", Verdict.HELD)], 0, 0, ""),
+        ([outcome("b", "CAUSAL", Verdict.NOT_EXERCISED)], 2, 1, "not exercised on b: CAUSAL"),
+        ([outcome("b", "CAUSAL", Verdict.INCONCLUSIVE)], 2, 1, "inconclusive on b: CAUSAL"),
+        ([outcome("b", "CAUSAL", Verdict.INCONCLUSIVE, "liveness: so")], 0, 0, ""),
+        ([outcome("b", "CAUSAL", Verdict.ERROR)], 1, 1, "error on b: CAUSAL"),
+    ],
+)
+def test_a_claim_that_holds_on_one_backend_holds_on_no_other(
+    on_b: list[ScenarioResult], status: int, strictly: int, said: str
+) -> None:
+    found = [outcome("a", "CAUSAL", Verdict.HELD), *on_b]
+    assert exit_status(found, ON_BOTH, strict=False) == (status, said if status else "")
+    strict, why = exit_status(found, ON_BOTH, strict=True)
+    assert strict == strictly
+    assert why.endswith(said)
+
+
+def test_a_claim_that_no_level_exercises_counts_for_strict_claims_alone() -> None:
+    found, claims = [outcome("a", "CAUSAL", Verdict.HELD)], {("a", "CAUSAL"), ("a", HOSTS)}
+    assert exit_status(found, claims, strict=False) == (0, "")
+    assert exit_status(found, claims, strict=True) == (
+        1,
+        f"--strict-claims wants every claim held; not exercised on a: {HOSTS}",
+    )
 
 
 def test_evidence_is_kept_beside_the_result(

@@ -83,6 +83,7 @@ class Spare(Protocol):
 class Backend:
     """A kind of server, or a medium of one host.
 
+    Its ``name`` is a URL scheme of its driver, whose others a URL of the user's own may have.
     ``obstacle()`` says why it cannot run here, None when it can. ``start(launch)`` brings
     it up for a run and ``stop(launch)`` takes it down; ``sweep(run_id)`` removes what a
     killed run left outside its directory. ``private(url, name)`` gives the URL of a part of
