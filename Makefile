@@ -26,6 +26,7 @@ $(STAMP): requirements.txt pyproject.toml
 	@touch $@
 
 demo: $(STAMP)
+	rm -rf results/demo
 	$(PYTEST) --backend=embedded -q --results=results/demo; \
 	  status=$$?; \
 	  $(BIN)/pytest --backend=embedded --benchmark-only --profile=smoke -q \

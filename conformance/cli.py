@@ -51,11 +51,14 @@ def main() -> None:
 def report(results: tuple[Path, ...], output: Path) -> None:
     """Make a report from the runs in RESULTS directories.
 
-    Each is the directory of one run or holds several such. For each driver and backend
-    the latest run decides.
+    Each is the directory of one run or holds several such. For each test of a driver on a
+    backend the latest run decides, but a violation counts whatever later runs saw: leave out
+    the runs from before a driver was mended. Benchmarks are those of the latest run.
+
+    A run that cannot be read is named and left out; the exit status is then 1.
     """
     try:
-        made = publish(results, output)
+        made, damaged = publish(results, output)
     except Unreadable as error:
         raise Refused(printable(str(error))) from error
     except OSError as error:
@@ -63,6 +66,10 @@ def report(results: tuple[Path, ...], output: Path) -> None:
     runs, drivers = plural(len(made.runs), "run"), plural(len(made.columns), "driver")
     pieces = plural(len(made.exhibits), "violation")
     click.echo(f"{output / INDEX}: {drivers} from {runs}, {pieces} kept as evidence")
+    for why in damaged:
+        click.echo(f"left out: {printable(why)}", err=True)
+    if damaged:
+        sys.exit(1)
 
 
 @main.command()

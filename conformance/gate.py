@@ -265,7 +265,7 @@ class Gate:
         elif self._keep:
             self._say("--keep-backend: no server was started, so none is kept")
 
-    def save(self, command: Sequence[str], exit_code: int) -> Path:
+    def save(self, command: Sequence[str], exit_code: int, ended_early: str = "") -> Path:
         """Write the result file; return its path."""
         settings = self.settings
         run = Run(
@@ -293,6 +293,7 @@ class Gate:
             scenarios=sorted(self.scenarios, key=lambda result: result.test),
             benchmarks=sorted(self.benchmarks, key=lambda result: result.test),
             exit_status=exit_code,
+            ended_early=ended_early,
         )
         settings.run_directory.mkdir(parents=True, exist_ok=True)
         return save_run(run, settings.run_directory)

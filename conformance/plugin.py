@@ -7,6 +7,7 @@ the life of a run and ``trial`` for that of a scenario.
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from conformance.coordination import without_password
 from conformance.expectations import BadExpectations, expected_because
 from conformance.gate import BadSetting, Gate, Settings
 from conformance.profiles import PROFILES
-from conformance.reporting.terminal import benchmark_table, verdict_table
+from conformance.reporting.terminal import benchmark_table, undecided, verdict_table
 from conformance.results import Benchmark, ScenarioResult
 from conformance.trial import (
     Falsified,
@@ -376,7 +377,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.outcome = "skipped"
         report.longrepr = (str(item.path), item.location[1] or 0, reason)
     elif result.verdict is Verdict.FALSIFIED:
-        report.longrepr = _account(result)
+        report.longrepr = _account(result, item.config)
     return report
 
 
@@ -427,11 +428,17 @@ def _verdict(trial: Trial, error: BaseException | None) -> tuple[Verdict, str]:
     return Verdict.ERROR, f"{type(error).__name__}: {error}"
 
 
-def _account(result: ScenarioResult) -> str:
+def _account(result: ScenarioResult, config: pytest.Config) -> str:
+    directory = config.stash[_settings_key].run_directory
+    if directory.is_relative_to(config.invocation_params.dir):
+        directory = directory.relative_to(config.invocation_params.dir)
     lines = [
         f"{result.about} is falsified on {result.backend} at level {result.level}",
         result.reason,
-        *(f"evidence: {path} (conformance show prints it)" for path in result.evidence),
+        *(
+            f"evidence: {shlex.join(['conformance', 'show', str(directory / path)])}"
+            for path in result.evidence
+        ),
         f"again: {result.command}",
     ]
     return "\n".join(lines)
@@ -492,7 +499,20 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.config.stash[_why_key] = f"exit status {session.exitstatus}: {why}" if why else ""
     if gate.scenarios or gate.benchmarks:
         arguments = session.config.invocation_params.args
-        gate.save(["pytest", *map(str, arguments)], int(session.exitstatus))
+        ended_early = _ended_early(session, exitstatus)
+        gate.save(["pytest", *map(str, arguments)], int(session.exitstatus), ended_early)
+
+
+def _ended_early(session: pytest.Session, status: int) -> str:
+    """Return why the session ended before all that was asked for was run; nothing if it did not.
+
+    :param status: pytest's own exit status
+    """
+    if why := session.shouldfail or session.shouldstop:
+        return str(why)
+    if status == pytest.ExitCode.INTERRUPTED:
+        return "interrupted"
+    return "an error of pytest's own" if status == pytest.ExitCode.INTERNAL_ERROR else ""
 
 
 def _is_partial(config: pytest.Config) -> bool:
@@ -519,6 +539,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.section("benchmarks")
         terminalreporter.write_line(benchmark_table(gate.benchmarks, width))
     terminalreporter.write_line(f"results: {gate.settings.run_directory / 'result.json'}")
+    if lines := undecided(gate.scenarios):
+        terminalreporter.section("inconclusive")
+        terminalreporter.write_line(lines)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

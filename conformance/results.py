@@ -148,6 +148,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     ``started`` is ISO 8601 in UTC; ``command`` reproduces it; ``settings`` are the
     plugin's options by name; ``beside`` what stood beside the subjects in benchmarks.
+    ``ended_early`` is why not all that was asked for was run, empty when all was.
     """
 
     schema: int = SCHEMA
@@ -163,6 +164,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     scenarios: list[ScenarioResult] = []
     benchmarks: list[Benchmark] = []
     exit_status: int = 0
+    ended_early: str = ""
 
 
 class _Schema(msgspec.Struct):
@@ -209,4 +211,4 @@ def load_evidence(path: Path) -> Evidence:
     try:
         return msgspec.msgpack.decode(path.read_bytes(), type=Evidence)
     except msgspec.DecodeError as error:
-        raise ValueError(f"{path} is not evidence: {error}") from error
+        raise ValueError(f"{path} is not the evidence of a violation") from error

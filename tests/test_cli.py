@@ -46,6 +46,19 @@ def test_report_merges_several_directories(tmp_path: Path) -> None:
     assert "from 2 runs" in result.stdout
 
 
+def test_report_leaves_out_a_run_that_cannot_be_read_and_names_it(tmp_path: Path) -> None:
+    sample.save_sample(tmp_path / "results")
+    (tmp_path / "results" / "damaged").mkdir()
+    (tmp_path / "results" / "damaged" / "result.json").write_bytes(b"{")
+    result = run("report", tmp_path / "results", "--output", tmp_path / "reports")
+    assert result.exit_code == 1
+    assert "3 drivers from 1 run" in result.stdout
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("left out: ")
+    assert "damaged/result.json is not the result of a run" in line
+    assert (tmp_path / "reports" / "index.html").exists()
+
+
 def test_report_of_a_missing_directory_is_refused(tmp_path: Path) -> None:
     result = run("report", tmp_path / "gone", "--output", tmp_path / "reports")
     refused(result, "gone is not a directory", "--results=DIR")
@@ -97,7 +110,9 @@ def test_show_of_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_show_of_something_else_is_refused(tmp_path: Path) -> None:
     place = sample.save_sample(tmp_path)
-    refused(run("show", place / "result.json"), "is not evidence", "evidence/*.msgpack")
+    result = run("show", place / "result.json")
+    refused(result, "is not the evidence of a violation; give", "evidence/*.msgpack")
+    assert "Expected" not in result.stderr
 
 
 def backend(name: str, obstacle: str | None) -> Backend:

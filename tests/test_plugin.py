@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -350,6 +351,50 @@ def test_it_works_with_xdist(run_pytest: Pytest, scenarios: Path, tmp_path: Path
     run = run_pytest("--backend=file", "-n", "2", str(scenarios))
     assert run.returncode == 1
     assert len(result(tmp_path).scenarios) == 7
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n", "2"), ("--results=my results",)])
+def test_evidence_is_shown_by_the_command_that_is_printed(
+    run_pytest: Pytest, scenarios: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    run = run_pytest("--backend=file", str(scenarios), "-k", "test_false[", *arguments)
+    (line,) = {line for line in run.stdout.splitlines() if line.startswith("evidence: ")}
+    command = shlex.split(line.removeprefix("evidence: "))
+    assert command[:2] == ["conformance", "show"]
+    assert not Path(command[2]).is_absolute()
+    assert load_evidence(tmp_path / command[2]).finding.reason == "a reason"
+
+
+def test_what_is_inconclusive_is_named_at_the_end(run_pytest: Pytest, scenarios: Path) -> None:
+    run = run_pytest("--backend=file", str(scenarios))
+    said = "INCONCLUSIVE test_ends::test_undecided[file-threads] - claimed: too little happened"
+    assert said in run.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), ""),
+        (("-x",), "stopping after 1 failures"),
+        (("-x", "-n", "1"), "stopping after 1 failures"),
+        (("-k", "ctrl or holds"), "interrupted"),
+    ],
+)
+def test_a_run_that_ended_early_says_so(
+    run_pytest: Pytest, scenarios: Path, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    if "-k" in arguments:
+        with scenarios.open("a") as file:
+            file.write(_CTRL_C)
+    run_pytest("--backend=file", str(scenarios), *arguments)
+    assert result(tmp_path).ended_early == said
+
+
+_CTRL_C = """
+@pytest.mark.scenario("contract", levels=("threads",))
+def test_ctrl_c(trial):
+    raise KeyboardInterrupt
+"""
 
 
 def test_it_works_with_junit_and_exitfirst(

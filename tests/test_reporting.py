@@ -251,11 +251,84 @@ def test_a_violation_that_a_benchmark_met_is_evidence_too() -> None:
     assert "<dt>claimed</dt><dd>no</dd>" in files[page]
 
 
+def held_later(started: str, number: int, **changes: object) -> Run:
+    """Return a run in which the lock of ipc whose holder is paused was not taken."""
+    results = [
+        sample.result("ipc", "NON_TIMEOUT_BASED", level="processes"),
+        sample.result("ipc", "contract"),
+    ]
+    return sample.run(
+        id=f"later-{number}", started=started, subjects=[sample.subject("ipc")],
+        scenarios=results, benchmarks=[], **changes,
+    )  # fmt: skip
+
+
+def test_a_violation_that_later_runs_did_not_see_stays_and_says_so() -> None:
+    first = sample.run(id="one", started="2026-11-24T01:00:00Z", benchmarks=[])
+    later = [held_later(f"2026-11-25T0{n}:00:00Z", n) for n in (1, 2)]
+    report = report_of(first, *later)
+    files = render(report)
+    note = (
+        "falsified in run 1 of 2026-11-24, held in later ones: "
+        "leave that run out if the driver has been mended since"
+    )
+    (column,) = [column for column in report.columns if column.subject.backend == "ipc"]
+    found = column.cell("NON_TIMEOUT_BASED")
+    assert found.verdict is Verdict.FALSIFIED
+    (exhibit,) = report.evidence_for(column, found)
+    assert exhibit.run is first
+    assert files["index.html"].count(note) == 2
+    (row,) = [r for r in files["README.md"].splitlines() if r.startswith("| `NON_TIMEOUT_BASED`")]
+    assert note in row
+    (cell,) = [
+        cell
+        for driver in msgspec.json.decode(files["data.json"])["drivers"]
+        for cell in driver["cells"]
+        if cell["notes"]
+    ]
+    assert (cell["verdict"], cell["notes"]) == ("falsified", [note])
+
+
+def test_the_runs_say_how_much_of_each_is_shown() -> None:
+    first = sample.run(id="one", started="2026-11-24T01:00:00Z", benchmarks=[])
+    later = [held_later(f"2026-11-25T0{n}:00:00Z", n) for n in (1, 2)]
+    files = render(report_of(first, *later))
+    count = sum(result.backend == "ipc" for result in first.scenarios)
+    for text in (files["index.html"], files["README.md"]):
+        assert f"verdicts of file, ipc ({count - 1} of its {count}), zake" in text.replace("\\", "")
+        assert "verdicts of ipc (1 of its 2)" in text
+        assert "nothing, other runs decide" in text
+    assert "<br>runs 1, 3 |" in files["README.md"]
+
+
+def test_an_enumeration_of_implementations_has_no_commas_of_their_own() -> None:
+    first = sample.run(id="one", subjects=[sample.subject("file"), sample.subject("ipc")],
+        scenarios=[sample.result("file", "CAUSAL"), sample.result("ipc", "CAUSAL")],
+        benchmarks=[],
+    )  # fmt: skip
+    second = sample.run(
+        id="two", subjects=[sample.subject("file", implementation="tooz")],
+        scenarios=[sample.result("file", "CAUSAL")], benchmarks=[],
+    )  # fmt: skip
+    index = render(report_of(first, second))["index.html"]
+    assert "Run 1: verdicts of reference on file, reference on ipc<" in index
+    assert "Run 2: verdicts of tooz on file<" in index
+
+
+def test_the_runs_say_how_each_ended() -> None:
+    cut_off = held_later("2026-11-25T01:00:00Z", 1, ended_early="interrupted", exit_status=2)
+    whole = sample.run(exit_status=1, started="2026-11-24T01:00:00Z")
+    files = render(report_of(whole, cut_off))
+    assert "<dd>ended, exit status 1</dd>" in files["index.html"]
+    assert "<dd>ended early (interrupted), exit status 2</dd>" in files["index.html"]
+    assert "\n- ended early (interrupted), exit status 2\n" in files["README.md"]
+
+
 def test_a_run_that_later_ones_replace_is_listed_as_such() -> None:
     first = sample.run(id="one", started="2026-11-24T01:00:00Z")
     second = sample.run(id="two", started="2026-11-24T02:00:00Z")
     index = render(report_of(first, second))["index.html"]
-    assert "Run 1: replaced by later runs" in index
+    assert "Run 1: nothing, other runs decide" in index
 
 
 def test_the_evidence_page_has_timeline_witness_plan_faults_and_command(

@@ -15,22 +15,22 @@ from tests import sample_runs as sample
 
 def test_runs_are_found_in_their_own_directory_and_one_level_below(tmp_path: Path) -> None:
     place = sample.save_sample(tmp_path)
-    assert [s.run.id for s in read_sources([tmp_path])] == [place.name]
-    assert [s.run.id for s in read_sources([place, tmp_path])] == [place.name]
+    assert [s.run.id for s in read_sources([tmp_path])[0]] == [place.name]
+    assert [s.run.id for s in read_sources([place, tmp_path])[0]] == [place.name]
 
 
 def test_runs_are_read_in_the_order_they_were_started(tmp_path: Path) -> None:
     for name, started in (("a", "2026-11-24T02:00:00Z"), ("b", "2026-11-24T01:00:00Z")):
         (tmp_path / name).mkdir()
         save_run(sample.run(id=name, started=started, scenarios=[]), tmp_path / name)
-    assert [source.run.id for source in read_sources([tmp_path])] == ["b", "a"]
+    assert [source.run.id for source in read_sources([tmp_path])[0]] == ["b", "a"]
 
 
 def test_a_copy_of_a_run_counts_once(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         save_run(sample.run(scenarios=[]), tmp_path / name)
-    assert len(read_sources([tmp_path])) == 1
+    assert len(read_sources([tmp_path])[0]) == 1
 
 
 def broken(tmp_path: Path, **changes: Any) -> Path:
@@ -74,7 +74,7 @@ def test_a_report_replaces_an_earlier_one_and_leaves_other_files(tmp_path: Path)
     output = tmp_path / "reports"
     write({"index.html": "old", "evidence/old.html": "old"}, output)
     (output / "picture.png").write_bytes(b"kept")
-    report = publish([sample.save_sample(tmp_path / "results")], output)
+    report, _ = publish([sample.save_sample(tmp_path / "results")], output)
     pages = {f"{exhibit.slug}.html" for exhibit in report.exhibits.values()}
     assert {page.name for page in (output / "evidence").iterdir()} == pages
     assert sorted(path.name for path in output.iterdir()) == [

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+import pytest
+
 from conformance.reporting.matrix import behaviours, cell, columns
 from conformance.reporting.reading import Source
 from conformance.reporting.report import assemble
+from conformance.results import Run, ScenarioResult
 from conformance.verdict import Verdict
 from tests import sample_runs as sample
 
@@ -56,29 +62,96 @@ def test_what_results_are_about_besides_characteristics_are_behaviours() -> None
     assert behaviours(results) == ["contract", "watches"]
 
 
-def test_the_latest_run_of_a_driver_on_a_backend_decides_its_whole_column() -> None:
+def run_of_file(name: str, *results: ScenarioResult, **changes: object) -> Run:
+    """Return a run of file with these results."""
+    subjects = [sample.subject("file", **changes)]
+    return sample.run(id=name, subjects=subjects, scenarios=list(results), benchmarks=[])
+
+
+def falsified(about: str, **changes: Any) -> ScenarioResult:
+    return sample.result("file", about, Verdict.FALSIFIED, **changes)
+
+
+def test_a_later_run_of_one_test_replaces_that_test_alone() -> None:
     first = sample.run(id="one", started="2026-11-24T01:00:00Z")
-    second = sample.run(
-        id="two",
-        started="2026-11-24T02:00:00Z",
-        subjects=[sample.subject("file")],
-        scenarios=[sample.result("file", "CAUSAL")],
-        benchmarks=[],
-    )
+    second = run_of_file("two", sample.result("file", "CAUSAL", reason="again"))
     by_backend = {column.subject.backend: column for column in columns([first, second])}
-    assert {name: c.run.id for name, c in by_backend.items()} == {
-        "file": "two",
-        "ipc": "one",
-        "zake": "one",
+    assert {name: [run.id for run in c.runs] for name, c in by_backend.items()} == {
+        "file": ["one", "two"],
+        "ipc": ["one"],
+        "zake": ["one"],
     }
-    assert len(by_backend["file"].results) == 1
+    column = by_backend["file"]
+    assert len(column.results) == sum(r.backend == "file" for r in first.scenarios)
+    (again,) = [one for one in column.decided if one.run is second]
+    assert (again.result.about, again.result.reason) == ("CAUSAL", "again")
+
+
+@pytest.mark.parametrize("expected", ["", "upstream's bug"])
+def test_a_violation_counts_whatever_later_runs_saw(expected: str) -> None:
+    runs = [
+        run_of_file("one", falsified("CAUSAL", expected=expected)),
+        run_of_file("two", sample.result("file", "CAUSAL")),
+        run_of_file("three", sample.result("file", "CAUSAL"), sample.result("file", "contract")),
+    ]
+    (column,) = columns(runs)
+    (violation,) = column.behind("CAUSAL")
+    assert column.cell("CAUSAL").verdict is Verdict.FALSIFIED
+    assert violation.run is runs[0]
+    assert violation.later == (Verdict.HELD, Verdict.HELD)
+    assert [run.id for run in column.runs] == ["one", "three"]
+
+
+def test_of_several_violations_the_last_counts() -> None:
+    runs = [run_of_file(name, falsified("CAUSAL", reason=name)) for name in ("one", "two")]
+    (column,) = columns(runs)
+    (violation,) = column.decided
+    assert (violation.result.reason, violation.later) == ("two", ())
+
+
+def test_without_a_violation_the_last_result_counts() -> None:
+    inconclusive = sample.result("file", "CAUSAL", Verdict.INCONCLUSIVE, reason="too little")
+    (column,) = columns([
+        run_of_file("one", inconclusive), run_of_file("two", sample.result("file", "CAUSAL")),
+    ])  # fmt: skip
+    assert column.cell("CAUSAL").verdict is Verdict.HELD
+
+
+@pytest.mark.parametrize("changes", [{"implementation_version": "2"}, {"server": "2"}])
+def test_a_violation_of_another_version_does_not_count(changes: dict[str, str]) -> None:
+    runs = [
+        run_of_file("one", falsified("CAUSAL"), falsified("contract")),
+        run_of_file("two", sample.result("file", "CAUSAL"), **changes),
+    ]
+    (column,) = columns(runs)
+    assert [run.id for run in column.runs] == ["two"]
+    assert [result.verdict for result in column.results] == [Verdict.HELD]
+
+
+def test_a_violation_of_a_claim_that_was_withdrawn_is_not_of_a_claim() -> None:
+    runs = [
+        run_of_file("one", falsified("CAUSAL")),
+        run_of_file("two", sample.result("file", "CAUSAL", claimed=False), claims=[]),
+    ]
+    (column,) = columns(runs)
+    found = column.cell("CAUSAL")
+    assert (found.claimed, found.verdict) == (False, Verdict.FALSIFIED)
+
+
+def test_what_a_run_that_ended_early_did_not_reach_says_so() -> None:
+    result = sample.result("file", "CAUSAL")
+    cut_off = msgspec.structs.replace(run_of_file("one", result), ended_early="interrupted")
+    (column,) = columns([cut_off])
+    assert column.cell("LINEARIZABLE").reason == "the run ended before any test of it"
+    (column,) = columns([run_of_file("zero", result), cut_off])
+    assert column.cell("LINEARIZABLE").reason == "no test of it was part of the run"
 
 
 def test_a_later_run_without_verdicts_replaces_none() -> None:
     first = sample.run(id="one", benchmarks=[])
     second = sample.run(id="two", started="2026-11-25T00:00:00Z", scenarios=[])
     report = assemble([Source(run, sample.EVIDENCE) for run in (first, second)])
-    assert {column.run.id for column in report.columns} == {"one"}
+    assert {run.id for column in report.columns for run in column.runs} == {"one"}
     assert {measured.run.id for measured in report.benchmarks} == {"two"}
 
 
@@ -92,4 +165,4 @@ def test_implementations_and_variants_have_columns_of_their_own() -> None:
         scenarios = [sample.result("file", "CAUSAL")]
         subjects = [sample.subject("file", **changes)]
         runs.append(sample.run(id=name, subjects=subjects, scenarios=scenarios))
-    assert [column.run.id for column in columns(runs)] == ["one", "three", "two"]
+    assert [run.id for column in columns(runs) for run in column.runs] == ["one", "three", "two"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from conformance.reporting.terminal import account, benchmark_table, verdict_table
+from conformance.reporting.terminal import account, benchmark_table, undecided, verdict_table
+from conformance.verdict import Verdict
 from tests import sample_runs as sample
 
 
@@ -60,6 +61,27 @@ def test_there_is_colour_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPa
 
 def test_nothing_measured_is_no_table() -> None:
     assert benchmark_table([], 80) == ""
+
+
+def test_a_contended_lock_says_how_often_it_is_handed_over() -> None:
+    text = benchmark_table([sample.contended("file", "threads", 4, 61_000.0)], 80)
+    rows = [line.split() for line in text.splitlines()]
+    (head,) = [row for row in rows if row[:1] == ["backend"]]
+    assert head[-2:] == ["handed", "Jain"]
+    assert rows[-1][-3:] == ["70", "%", "0.900"]
+
+
+def test_what_is_inconclusive_is_named_with_its_reason() -> None:
+    results = [
+        sample.result("file", "CAUSAL", Verdict.INCONCLUSIVE, reason="too\nlittle", test="a"),
+        sample.result("file", "CAUSAL", Verdict.INCONCLUSIVE, claimed=False, reason="b", test="b"),
+        sample.result("file", "CAUSAL", Verdict.INCONCLUSIVE, expected="it is known", test="c"),
+        sample.result("file", "CAUSAL", test="d"),
+    ]
+    assert undecided(results).splitlines() == [
+        "INCONCLUSIVE a - claimed: too\\nlittle",
+        "INCONCLUSIVE b - not claimed: b",
+    ]
 
 
 def test_implementations_stand_side_by_side_each_with_its_own_row() -> None:

@@ -97,8 +97,10 @@ class MySQLLock(Lock):
         try:
             with hold.link.mutex:
                 hold.link.holds.pop(hold.name, None)
-                (released,), (generation,) = hold.link.ask(
-                    f"SELECT RELEASE_LOCK(%s); {_GENERATION}", hold.name, self._identity
+                # The generation first: once the lock is released, who breaks it breaks
+                # another's hold, and this one was no longer there to be lost.
+                (generation,), (released,) = hold.link.ask(
+                    f"{_GENERATION}; SELECT RELEASE_LOCK(%s)", self._identity, hold.name
                 ).rows
         finally:
             self._session.give_back(hold.link)

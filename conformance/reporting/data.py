@@ -24,6 +24,8 @@ def data_json(report: Report) -> str:
                 "command": run.command,
                 "settings": run.settings,
                 "environment": run.environment,
+                "exit_status": run.exit_status,
+                "ended_early": run.ended_early,
             }
             for run in report.runs
         ],
@@ -36,7 +38,7 @@ def data_json(report: Report) -> str:
 def _driver(report: Report, column: Column) -> dict[str, Any]:
     return {
         "subject": column.subject,
-        "run": column.run.id,
+        "runs": [run.id for run in column.runs],
         "cells": [_cell(report, column, column.cell(about)) for about in report.rows],
     }
 
@@ -47,6 +49,7 @@ def _cell(report: Report, column: Column, cell: Cell) -> dict[str, Any]:
         "claimed": cell.claimed,
         "verdict": cell.verdict,
         "reason": cell.reason,
+        "notes": report.notes(column.behind(cell.about)),
         "trials": cell.trials,
         "operations": cell.operations,
         "seconds": cell.seconds,

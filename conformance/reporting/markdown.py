@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from conformance.reporting import wording
 from conformance.reporting.glossary import CLAIMS, MEANINGS, SYMBOLS
 from conformance.reporting.matrix import CHARACTERISTICS, Cell, Column
-from conformance.reporting.report import Exhibit, Measured, Report, durations
+from conformance.reporting.report import NOTHING_SHOWN, Exhibit, Measured, Report, durations
 from conformance.results import HAND_OFF, HANDED_OVER, Benchmark, Run
 from conformance.verdict import Verdict
 
@@ -108,7 +108,9 @@ def _about(about: str) -> str:
 
 
 def _head(report: Report, column: Column) -> str:
-    return f"{escape(report.name(column.subject))}<br>run {report.number(column.run)}"
+    numbers = report.numbers(column)
+    runs = f"run{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+    return f"{escape(report.name(column.subject))}<br>{runs}"
 
 
 def _cell(report: Report, column: Column, cell: Cell, shared_reason: str) -> str:
@@ -121,6 +123,7 @@ def _cell(report: Report, column: Column, cell: Cell, shared_reason: str) -> str
         lines.append(escape(wording.shorten(cell.reason, _REASON_LENGTH)))
     for level, its in cell.levels_beyond.items():
         lines.append(f"{escape(level)}: {_spelled(its.verdict)}")
+    lines += map(escape, report.notes(column.behind(cell.about)))
     if exhibits := report.evidence_for(column, cell):
         lines.append(f"[evidence](evidence/{exhibits[0].slug}.html)")
     return "<br>".join(lines)
@@ -206,9 +209,10 @@ def _run(report: Report, run: Run) -> str:
     lines = [
         f"### Run {report.number(run)}",
         "",
-        f"- shown: {escape('; '.join(report.shown_from(run)) or 'replaced by later runs')}",
+        f"- shown: {escape('; '.join(report.shown_from(run)) or NOTHING_SHOWN)}",
         f"- started {escape(run.started)}, took {wording.seconds(run.seconds)}; "
         f"id {escape(run.id)}",
+        f"- {escape(wording.ending(run.ended_early, run.exit_status))}",
         f"- coordination-conformance {escape(run.version)}, profile {escape(profile)}",
         f"- Python {escape(environment.python)} on {escape(environment.system)}, "
         f"{wording.plural(environment.processors, 'processor')}, "

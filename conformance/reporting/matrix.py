@@ -1,14 +1,16 @@
 """What each driver claims against what was found: runs to columns, columns to cells.
 
-A column is one driver on one backend, as the latest run of it found it; a cell is one
-characteristic, or one behaviour that every driver owes, in a column. Pure data.
+A column is one driver on one backend, as the runs of it found it: scenario by scenario, for
+each of which one result decides. A cell is one characteristic, or one behaviour that every
+driver owes, in a column. Pure data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+
+import msgspec
 
 from conformance.characteristics import Characteristics
 from conformance.results import Benchmark, Run, ScenarioResult, Subject
@@ -18,6 +20,7 @@ __all__ = [
     "CHARACTERISTICS",
     "Cell",
     "Column",
+    "Decided",
     "behaviours",
     "cell",
     "columns",
@@ -29,6 +32,8 @@ CHARACTERISTICS: tuple[str, ...] = tuple(member.name for member in Characteristi
 
 NOTHING_RUN = "no test of it was part of the run"
 
+ENDED_BEFORE = "the run ended before any test of it"
+
 _CLUSTER = "it takes a cluster of servers, which cannot be started yet"
 
 NOT_AVAILABLE = {
@@ -37,8 +42,6 @@ NOT_AVAILABLE = {
     "SAME_VIEW_UNDER_PARTITIONS": _CLUSTER,
 }
 """Why no test of a characteristic can be part of any run."""
-
-Found = TypeVar("Found", ScenarioResult, Benchmark)
 
 
 @dataclass(frozen=True)
@@ -84,31 +87,72 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Decided:
+    """What decides of one test: a result, the run it is of, and what later runs found.
+
+    ``later`` are their verdicts, where a violation counts although they did not see it.
+    """
+
+    result: ScenarioResult
+    run: Run
+    later: tuple[Verdict, ...] = ()
+
+
+@dataclass(frozen=True)
 class Column:
-    """One driver on one backend: what it is, the run that decided, and its results."""
+    """One driver on one backend: what it is, what decided of each test, and in which runs.
+
+    ``missing`` is why there is nothing of what no run tested.
+    """
 
     subject: Subject
-    run: Run
-    results: tuple[ScenarioResult, ...]
+    decided: tuple[Decided, ...]
+    runs: tuple[Run, ...]
+    missing: str = NOTHING_RUN
+
+    @property
+    def results(self) -> tuple[ScenarioResult, ...]:
+        """The results that decide."""
+        return tuple(one.result for one in self.decided)
 
     def cell(self, about: str) -> Cell:
         """Return the cell of a characteristic or behaviour."""
-        return cell(about, self.subject, self.results)
+        return cell(about, self.subject, self.results, self.missing)
+
+    def behind(self, about: str) -> list[Decided]:
+        """Return what a cell comes from, that at levels not claimed last."""
+        found = [one for one in self.decided if one.result.about == about]
+        return sorted(found, key=lambda one: not one.result.claimed)
 
 
 def columns(runs: Iterable[Run]) -> list[Column]:
     """Return a column for each implementation, backend and variant that was tested.
 
-    :param runs: from the first to the last; the last with results of a driver decides
-        alone, so that a column never mixes two versions of a driver or a server
+    Of each test the last violation decides, for one that was seen once is one; without any
+    the last result.
+
+    :param runs: from the first to the last; those of another version of a driver or a server
+        than the last with results of it are left out, so that a column never mixes two
     """
-    latest = _latest(runs, lambda run, backend: _of(run.scenarios, backend))
-    return [Column(subject, run, tuple(found)) for subject, run, found in latest]
+    found: dict[tuple[str, str, str], list[tuple[Subject, Run]]] = {}
+    for run in runs:
+        for subject in run.subjects:
+            if any(result.backend == subject.backend for result in run.scenarios):
+                found.setdefault(_key(subject), []).append((subject, run))
+    return [_merged(found[key]) for key in sorted(found)]
 
 
 def measured(runs: Iterable[Run]) -> list[tuple[Subject, Run, list[Benchmark]]]:
-    """Return the benchmarks of each driver, from the last run that has any."""
-    return _latest(runs, lambda run, backend: _of(run.benchmarks, backend))
+    """Return the benchmarks of each driver, from the last run that has any.
+
+    Those of several runs are never mixed: what is compared is measured in one.
+    """
+    latest: dict[tuple[str, str, str], tuple[Subject, Run, list[Benchmark]]] = {}
+    for run in runs:
+        for subject in run.subjects:
+            if found := [one for one in run.benchmarks if one.backend == subject.backend]:
+                latest[_key(subject)] = (subject, run, found)
+    return [latest[key] for key in sorted(latest)]
 
 
 def behaviours(results: Iterable[ScenarioResult]) -> list[str]:
@@ -116,10 +160,17 @@ def behaviours(results: Iterable[ScenarioResult]) -> list[str]:
     return sorted({result.about for result in results} - set(CHARACTERISTICS))
 
 
-def cell(about: str, subject: Subject, results: Iterable[ScenarioResult]) -> Cell:
+def cell(
+    about: str,
+    subject: Subject,
+    results: Iterable[ScenarioResult],
+    missing: str = NOTHING_RUN,
+) -> Cell:
     """Return what the results on one backend say of a characteristic or behaviour.
 
     Behaviours are owed by every driver: one without results counts as claimed.
+
+    :param missing: why there are no results, where there are none
     """
     relevant = [r for r in results if r.about == about and r.backend == subject.backend]
     speaking = [r for r in relevant if r.claimed]
@@ -130,7 +181,7 @@ def cell(about: str, subject: Subject, results: Iterable[ScenarioResult]) -> Cel
     deciding, beyond = (speaking, [r for r in relevant if not r.claimed])
     if not claimed:
         deciding, beyond = relevant, []
-    return _judge(about, claimed, deciding, beyond)
+    return _judge(about, claimed, deciding, beyond, missing)
 
 
 def _judge(
@@ -138,11 +189,12 @@ def _judge(
     claimed: bool,
     deciding: Sequence[ScenarioResult],
     beyond: Sequence[ScenarioResult] = (),
+    missing: str = NOTHING_RUN,
 ) -> Cell:
     verdict = worst(r.verdict for r in deciding)
     reasons = [r.reason for r in deciding if r.verdict is verdict and r.reason]
     if not deciding:
-        reasons = [NOT_AVAILABLE.get(about, NOTHING_RUN)]
+        reasons = [NOT_AVAILABLE.get(about, missing)]
     reason = reasons[0] if reasons and verdict is not Verdict.HELD else ""
     return Cell(about, claimed, verdict, reason, tuple(deciding), tuple(beyond))
 
@@ -154,18 +206,36 @@ def _by_level(about: str, claimed: bool, results: Sequence[ScenarioResult]) -> d
     return {level: _judge(about, claimed, found) for level, found in levels.items()}
 
 
-def _of(found: Sequence[Found], backend: str) -> list[Found]:
-    return [one for one in found if one.backend == backend]
+def _key(subject: Subject) -> tuple[str, str, str]:
+    """Return what a column is of."""
+    return subject.implementation, subject.backend, subject.variant or ""
 
 
-def _latest(
-    runs: Iterable[Run], find: Callable[[Run, str], list[Found]]
-) -> list[tuple[Subject, Run, list[Found]]]:
-    """Return what the last run that found anything found, by driver and backend."""
-    latest: dict[tuple[str, str, str], tuple[Subject, Run, list[Found]]] = {}
+def _version(subject: Subject) -> tuple[str, str | None]:
+    return subject.implementation_version, subject.server
+
+
+def _merged(found: Sequence[tuple[Subject, Run]]) -> Column:
+    """Return the column of a driver, from all runs of it, the first to the last."""
+    latest = found[-1][0]
+    runs = [run for subject, run in found if _version(subject) == _version(latest)]
+    seen: dict[tuple[str, str], list[Decided]] = {}
     for run in runs:
-        for subject in run.subjects:
-            if found := find(run, subject.backend):
-                key = (subject.implementation, subject.backend, subject.variant or "")
-                latest[key] = (subject, run, found)
-    return [latest[key] for key in sorted(latest)]
+        for result in run.scenarios:
+            if result.backend == latest.backend:
+                seen.setdefault((result.test, result.level), []).append(Decided(result, run))
+    decided = tuple(_decisive(results) for results in seen.values())
+    deciding = tuple(run for run in runs if any(one.run is run for one in decided))
+    missing = ENDED_BEFORE if all(run.ended_early for run in runs) else NOTHING_RUN
+    return Column(latest, decided, deciding, missing)
+
+
+def _decisive(results: Sequence[Decided]) -> Decided:
+    """Return which result of a test decides; whether it is claimed is for the last to say."""
+    last = results[-1]
+    for number, one in reversed(list(enumerate(results))):
+        if one.result.verdict is Verdict.FALSIFIED:
+            violation = msgspec.structs.replace(one.result, claimed=last.result.claimed)
+            later = tuple(other.result.verdict for other in results[number + 1 :])
+            return Decided(violation, one.run, later)
+    return last

@@ -20,17 +20,18 @@ INDEX = "index.html"
 _EVIDENCE = "evidence"
 
 
-def publish(results: Iterable[Path], output: Path) -> Report:
+def publish(results: Iterable[Path], output: Path) -> tuple[Report, list[str]]:
     """Make a report from the runs in some directories, and write it.
 
     :param output: where to; what an earlier report left there is replaced, other files stay
-    :returns: what the report says
+    :returns: what the report says, and what is wrong with runs that it leaves out
     :raises Unreadable: there are no such results; nothing was written
     :raises OSError: it cannot be written
     """
-    report = assemble(read_sources(results))
+    sources, damaged = read_sources(results)
+    report = assemble(sources)
     write(render(report), output)
-    return report
+    return report, damaged
 
 
 def render(report: Report) -> dict[str, str]:

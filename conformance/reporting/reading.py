@@ -27,23 +27,32 @@ class Source:
     evidence: dict[str, Evidence]
 
 
-def read_sources(directories: Iterable[Path]) -> list[Source]:
+def read_sources(directories: Iterable[Path]) -> tuple[list[Source], list[str]]:
     """Read the runs in these directories, each a run's own or one that holds several.
 
-    :returns: the runs from the first to the last that was started
-    :raises Unreadable: a directory is missing or holds no run, or a file cannot be read
+    :returns: the runs from the first to the last that was started, and what is wrong with
+        those that cannot be read
+    :raises Unreadable: a directory is missing or holds no run, two have one id, or none can
+        be read
     """
     files: dict[Path, None] = {}
     for directory in directories:
         files |= dict.fromkeys(path.resolve() for path in _result_files(directory))
     sources: dict[str, Source] = {}
+    damaged: list[str] = []
     for path in files:
-        source = _read_source(path)
+        try:
+            source = _read_source(path)
+        except Unreadable as error:
+            damaged.append(str(error))
+            continue
         if sources.setdefault(source.run.id, source).run != source.run:
             raise Unreadable(
                 f"{path} has the id of another run, {source.run.id!r}: give only one of them"
             )
-    return sorted(sources.values(), key=lambda source: (source.run.started, source.run.id))
+    if not sources:
+        raise Unreadable("; ".join(damaged))
+    return sorted(sources.values(), key=lambda s: (s.run.started, s.run.id)), damaged
 
 
 def read_piece(path: Path) -> Evidence:

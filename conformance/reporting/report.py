@@ -15,6 +15,7 @@ from conformance.reporting.matrix import (
     CHARACTERISTICS,
     Cell,
     Column,
+    Decided,
     behaviours,
     columns,
     measured,
@@ -23,7 +24,19 @@ from conformance.reporting.reading import Source
 from conformance.results import Benchmark, Measure, Run, ScenarioResult, Subject
 from conformance.verdict import Evidence, Verdict
 
-__all__ = ["Exhibit", "Measured", "Report", "assemble", "durations", "label", "slug"]
+__all__ = [
+    "NOTHING_SHOWN",
+    "Exhibit",
+    "Measured",
+    "Report",
+    "assemble",
+    "durations",
+    "label",
+    "slug",
+]
+
+NOTHING_SHOWN = "nothing, other runs decide"
+"""What a report takes from a run of which :meth:`Report.shown_from` says nothing."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +71,9 @@ class Measured:
 class Report:
     """All that a report says.
 
-    ``runs`` are those given, from first to last; ``columns`` and ``benchmarks`` come from
-    the latest of them that has any, for each driver and backend; ``exhibits`` are the
-    evidence of these, by run and path.
+    ``runs`` are those given, from first to last; ``columns`` come from all of them,
+    ``benchmarks`` from the latest that has any, for each driver and backend; ``exhibits``
+    are the evidence of these, by run and path.
     """
 
     runs: list[Run]
@@ -89,13 +102,28 @@ class Report:
         """What was measured with several clients, by level and number of clients."""
         return _by_what(one for one in self.benchmarks if one.benchmark.clients > 1)
 
-    def evidence_of(self, run: Run, results: Iterable[ScenarioResult | Benchmark]) -> list[Exhibit]:
-        """Return the evidence that results of a run brought."""
-        return [self.exhibits[run.id, path] for result in results for path in result.evidence]
+    def evidence_of(self, run: Run, found: ScenarioResult | Benchmark) -> list[Exhibit]:
+        """Return the evidence that a run brought with what it found."""
+        return [self.exhibits[run.id, path] for path in found.evidence]
+
+    def evidence_on(self, decided: Iterable[Decided]) -> list[Exhibit]:
+        """Return the evidence that what decided brought."""
+        return [found for one in decided for found in self.evidence_of(one.run, one.result)]
 
     def evidence_for(self, column: Column, cell: Cell) -> list[Exhibit]:
         """Return the evidence behind a cell, that at levels not claimed last."""
-        return self.evidence_of(column.run, (*cell.results, *cell.beyond))
+        return self.evidence_on(column.behind(cell.about))
+
+    def notes(self, decided: Iterable[Decided]) -> list[str]:
+        """Return what there is to say of violations that later runs did not see again."""
+        return list(dict.fromkeys(self._not_again(one) for one in decided if one.later))
+
+    def _not_again(self, one: Decided) -> str:
+        later = " and ".join(dict.fromkeys(verdict.value for verdict in one.later))
+        return (
+            f"falsified in run {self.number(one.run)} of {one.run.started[:10]}, {later} in later "
+            "ones: leave that run out if the driver has been mended since"
+        )
 
     def shared_reason(self, about: str) -> str:
         """Return why a row was exercised nowhere, where that is the same for all; else nothing."""
@@ -105,26 +133,45 @@ class Report:
         return reasons.pop() if len(reasons) == 1 and not exercised else ""
 
     def shown_from(self, run: Run) -> list[str]:
-        """Return what the report takes from a run, none when later runs replace it."""
-        parts = []
-        for kind, subjects in (
-            ("verdicts", [c.subject for c in self.columns if c.run is run]),
-            ("benchmarks", [m.subject for m in self.benchmarks if m.run is run]),
-        ):
-            if names := list(dict.fromkeys(map(self.name, subjects))):
-                parts.append(f"{kind} of {', '.join(names)}")
-        return parts
+        """Return what the report takes from a run, nothing when other runs decide."""
+        verdicts = [self._verdicts_of(c, run) for c in self.columns if run in c.runs]
+        measured = [self._called(m.subject) for m in self.benchmarks if m.run is run]
+        return [
+            f"{kind} of {', '.join(dict.fromkeys(names))}"
+            for kind, names in (("verdicts", verdicts), ("benchmarks", measured))
+            if names
+        ]
+
+    def _verdicts_of(self, column: Column, run: Run) -> str:
+        """Return a column's name, with how many of a run's results decide unless all do."""
+        called = self._called(column.subject)
+        deciding = sum(one.run is run for one in column.decided)
+        found = sum(result.backend == column.subject.backend for result in run.scenarios)
+        return called if deciding == found else f"{called} ({deciding} of its {found})"
+
+    def _called(self, subject: Subject) -> str:
+        """Return a driver's name for an enumeration: one without a comma."""
+        name = label(subject)
+        return f"{subject.implementation} on {name}" if self._has_several else name
+
+    @property
+    def _has_several(self) -> bool:
+        """Whether it is about several implementations."""
+        subjects = [c.subject for c in self.columns] + [m.subject for m in self.benchmarks]
+        return len({one.implementation for one in subjects}) > 1
 
     def name(self, subject: Subject) -> str:
         """Return what a driver on a backend is called here: apart from all others."""
-        subjects = [c.subject for c in self.columns] + [m.subject for m in self.benchmarks]
-        if len({one.implementation for one in subjects}) == 1:
-            return label(subject)
-        return f"{label(subject)}, {subject.implementation}"
+        name = label(subject)
+        return f"{name}, {subject.implementation}" if self._has_several else name
 
     def number(self, run: Run) -> int:
         """Return the number by which the report calls a run, from 1."""
         return 1 + next(n for n, one in enumerate(self.runs) if one is run)
+
+    def numbers(self, column: Column) -> list[int]:
+        """Return the numbers of the runs that a column comes from."""
+        return [self.number(run) for run in column.runs]
 
     def tally(self, claimed: bool) -> dict[Verdict, int]:
         """Return how many characteristics have each verdict, claimed or not, over columns.
@@ -154,11 +201,15 @@ def assemble(sources: Sequence[Source]) -> Report:
     ]
     exhibits: dict[tuple[str, str], Exhibit] = {}
     for column in shown:
-        for result in column.results:
+        for run, result in ((one.run, one.result) for one in column.decided):
             for path in result.evidence:
-                piece = pieces[column.run.id, path]
-                exhibits[column.run.id, path] = _exhibit(
-                    piece, result.about, result.claimed, column.subject, column.run, result.test
+                exhibits[run.id, path] = _exhibit(
+                    pieces[run.id, path],
+                    result.about,
+                    result.claimed,
+                    column.subject,
+                    run,
+                    result.test,
                 )
     for one in benchmarks:
         for path in one.benchmark.evidence:

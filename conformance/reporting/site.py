@@ -16,7 +16,7 @@ from conformance.history import History
 from conformance.reporting import glossary, wording
 from conformance.reporting.drawing import Timeline
 from conformance.reporting.matrix import CHARACTERISTICS
-from conformance.reporting.report import Exhibit, Report, durations, slug
+from conformance.reporting.report import NOTHING_SHOWN, Exhibit, Report, durations, slug
 from conformance.reporting.timeline import MOST_BARS, lay_out
 from conformance.reporting.view import extent, nearest, origin, window
 from conformance.results import HANDED_OVER
@@ -104,10 +104,12 @@ _GLOBALS: dict[str, Any] = {
     "MEANINGS": glossary.MEANINGS,
     "MOST_LINKS": _MOST_LINKS,
     "MOST_ROWS": _MOST_ROWS,
+    "NOTHING_SHOWN": NOTHING_SHOWN,
     "PROMISES": glossary.PROMISES,
     "SYMBOLS": glossary.SYMBOLS,
     "Verdict": Verdict,
     "close_up": _close_up,
+    "ending": wording.ending,
     "nearest": nearest,
     "origin": origin,
     "overview": _overview,

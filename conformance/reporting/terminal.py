@@ -23,7 +23,7 @@ from conformance.reporting.view import nearest, origin
 from conformance.results import HAND_OFF, HANDED_OVER, Benchmark, Measure, ScenarioResult, Subject
 from conformance.verdict import Evidence, Verdict
 
-__all__ = ["account", "benchmark_table", "verdict_table"]
+__all__ = ["account", "benchmark_table", "undecided", "verdict_table"]
 
 _VALUE_LENGTH = 80
 """Characters of a call or a result that are shown."""
@@ -63,6 +63,20 @@ def verdict_table(
     abouts = [about for about in CHARACTERISTICS if about in run or not partial]
     abouts += behaviours(results)
     return _rendered([_verdicts(subject, results, abouts) for subject in subjects], width, colour)
+
+
+def undecided(scenarios: Iterable[ScenarioResult]) -> str:
+    """Return a line for each inconclusive result: its test, whether it is claimed, and why.
+
+    Those that were expected are left out: pytest names them as such.
+    """
+    return "\n".join(
+        wording.printable(
+            f"INCONCLUSIVE {one.test} - {'claimed' if one.claimed else 'not claimed'}: {one.reason}"
+        )
+        for one in scenarios
+        if one.verdict is Verdict.INCONCLUSIVE and not one.expected
+    )
 
 
 def benchmark_table(benchmarks: Sequence[Benchmark], width: int, colour: bool = False) -> str:
@@ -162,7 +176,7 @@ def _uncontended(benchmarks: Sequence[Benchmark], compared: bool) -> list[Render
 
 
 def _contended(benchmarks: Sequence[Benchmark], compared: bool) -> list[RenderableType]:
-    heads = ["grants/s", "wait p50", "p99", "hand-off", "p99", "Jain"]
+    heads = ["grants/s", "wait p50", "p99", "hand-off", "p99", "handed", "Jain"]
     if compared:
         heads = ["grants/s", "hand-off", "relative", "handed", "Jain", "starved"]
     parts: list[RenderableType] = []
@@ -184,6 +198,7 @@ def _spread(one: Benchmark) -> list[str]:
         _rate(one),
         *_median_and_p99(one.times.get("wait")),
         *_median_and_p99(one.times.get(HAND_OFF)),
+        _handed_over(one),
         _fairness(one),
     ]
 

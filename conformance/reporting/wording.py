@@ -15,6 +15,7 @@ __all__ = [
     "call",
     "count",
     "duration",
+    "ending",
     "figure",
     "memory",
     "milliseconds",
@@ -123,6 +124,12 @@ def seconds(number: float) -> str:
 def milliseconds(nanoseconds: int) -> str:
     """Spell a moment or a span in milliseconds to the microsecond: ``1,204.250``."""
     return f"{nanoseconds / 1e6:,.3f}"
+
+
+def ending(early: str, status: int) -> str:
+    """Spell how a run ended: ``ended early (interrupted), exit status 2``."""
+    how = f"ended early ({early})" if early else "ended"
+    return f"{how}, exit status {status}"
 
 
 def ratio(number: float) -> str:
