@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +141,16 @@ def test_what_an_adapter_lacks_is_told_by_the_extra_that_has_it(
     monkeypatch.setitem(sys.modules, "tooz", None)
     with pytest.raises(BadImplementation, match=r"install coordination-conformance\[tooz\]$"):
         find_factory("tooz")
+
+
+def test_the_readme_quotes_the_example() -> None:
+    root = Path(__file__).parents[1]
+    text = (root / "README.md").read_text().partition("### Your own library")[2]
+    start = text.index("    class OwnCoordinator")
+    quoted = textwrap.dedent(text[start : text.index("\n\n", start)])
+    example = (root / "docs" / "examples" / "own_lock.py").read_text()
+    for part in quoted.split("\n    …\n"):
+        assert f"\n{part}\n" in example
 
 
 def test_the_example_of_a_library_of_ones_own_holds(tmp_path: Path) -> None:
