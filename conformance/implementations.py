@@ -222,6 +222,7 @@ def _check_methods(coordinator: Coordinator, features: frozenset[Feature]) -> No
         raise BadImplementation(
             f"{name} lacks {', '.join(missing)}: every coordinator needs {', '.join(_LIFE)}"
         )
+    _check_is_property(type(coordinator), "is_started")
     for feature in (feature for feature in Feature if feature in features):
         if missing := _missing(coordinator, _METHODS.get(feature, ())):
             raise BadImplementation(
@@ -342,6 +343,12 @@ def _check_lock(coordinator: Coordinator) -> None:
             f"{_name(type(lock))}, which get_lock() returned, lacks {', '.join(missing)}: add it"
             f"{'' if {'acquire', 'release'} & set(missing) else other}"
         )
+    _check_is_property(type(lock), "acquired")
+
+
+def _check_is_property(kind: type, name: str) -> None:
+    if callable(getattr(kind, name, None)):
+        raise BadImplementation(f"{_name(kind)}.{name} is a method: make it a property")
 
 
 def spelled(error: Exception) -> str:

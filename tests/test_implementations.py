@@ -85,6 +85,7 @@ _LOCKS = frozenset({Feature.LOCKS})
         (mistaken.of(FEATURES=frozenset(Feature)), "lacks create_group, delete_group"),
         (mistaken.of(least_timeout="1"), "least_timeout is to be a number of seconds, not '1'"),
         (mistaken.of(lacks="acquired"), "lacks is to be a set of the names of steps"),
+        (mistaken.of(is_started=lambda self: True), "Made.is_started is a method: make it a"),
         (mistaken.of(adapts="MyDriver"), "adapts is to be a class"),
         (type("Deaf", (), {"CHARACTERISTICS": (), "FEATURES": ()}), "factory is called with"),
     ],
