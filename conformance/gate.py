@@ -29,7 +29,15 @@ from conformance.backends.engine import RUN_LABEL, EngineFailed
 from conformance.characteristics import Characteristics
 from conformance.coordination import ToozError, driver_schemes, without_password
 from conformance.expectations import Expectation, load_expectations, refuted
-from conformance.implementations import Driver, describe, find_factory, spelled, try_out
+from conformance.implementations import (
+    REFERENCE,
+    BadImplementation,
+    Driver,
+    describe,
+    find_factory,
+    spelled,
+    try_out,
+)
 from conformance.profiles import PROFILES, Profile
 from conformance.results import Benchmark, Environment, Run, ScenarioResult, Subject, save_run
 from conformance.trial import Place
@@ -43,7 +51,8 @@ UP_TO_NOW = ("threads", "processes")
 """The levels that can be run."""
 
 _ANSWER_SECONDS = 20.0
-"""How long a server of the user's own may take until a coordinator has started and stopped."""
+"""How long a coordinator may take to start and stop: on a server of the user's own, and one
+of the user's own."""
 
 _PACKAGES = (
     "etcd3gw",
@@ -192,8 +201,9 @@ class Gate:
                 self._launches.append((backend, launch))
             servers |= self._launch()
             drivers = {n: _driver(implementation, n, s.url) for n, s in servers.items()}
-            if backend_url is not None:
-                _try_out(implementation, backend_url)
+            if backend_url is not None or implementation != REFERENCE:
+                for name, server in servers.items():
+                    _try_out(implementation, name, server.url, backend_url is not None)
             self.settings = Settings(
                 run_id=run_id,
                 directory=str(self.workplace.directory),
@@ -454,11 +464,21 @@ def _driver(implementation: str, backend: str, url: str) -> Driver:
         raise BadSetting(f"implementation {implementation} on {backend}: {error}") from error
 
 
-def _try_out(implementation: str, url: str) -> None:
-    """Refuse a server of the user's own that does not answer, before every scenario waits."""
+def _try_out(implementation: str, backend: str, url: str, users_own: bool) -> None:
+    """Refuse what does not start, or cannot be used, before every scenario fails of it.
+
+    :param users_own: whether the server is the user's own, which may not answer
+    """
     try:
         try_out(implementation, url, _ANSWER_SECONDS)
+    except BadImplementation as error:
+        raise BadSetting(f"implementation {implementation} on {backend}: {error}") from error
     except Exception as error:
+        if not users_own:
+            raise BadSetting(
+                f"implementation {implementation} on {backend}: no coordinator can be started "
+                f"and stopped: {spelled(error)}"
+            ) from error
         raise BadSetting(
             f"--backend-url: no coordinator can be started at {without_password(url)}: "
             f"{spelled(error)}; see that the server is up and that the URL leads to it, or leave "

@@ -10,5 +10,5 @@ def make_coordinator(url: str, member_id: bytes, **options: object) -> Coordinat
     """Make one, which finds a server if it is only tried out."""
     made = get_coordinator(url, member_id, **options)
     if member_id == ASKING:
-        made.start = made.stop = lambda *_: None  # type: ignore[method-assign,assignment]
+        made.start = made.stop = lambda **_: None  # type: ignore[method-assign,assignment]
     return made

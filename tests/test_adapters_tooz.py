@@ -43,7 +43,6 @@ def test_a_driver_is_described_as_what_is_adapted(tmp_path: Path) -> None:
     assert found.name == "tooz.drivers.file.FileDriver"
     assert found.version == "9.1.0"
     assert Characteristics.NON_TIMEOUT_BASED in found.claims
-    assert found.requires_beating
     assert found.least_timeout == 1.0
 
 

@@ -8,7 +8,7 @@ import random
 import threading
 import time
 
-from conformance.coordination import Deadline, Waiting
+from conformance.coordination import Deadline, Feature, Waiting
 from conformance.drivers.local import LocalLock
 from conformance.drivers.medium import SHARED
 
@@ -32,6 +32,13 @@ class LooksThenTakes(LocalLock):
         time.sleep(WINDOW)
         super()._try(kind)
         return True
+
+
+@meant_for({"test_every_operation_takes_effect_between_call_and_return": "LINEARIZABLE"})
+class HasLocksAlone(LooksThenTakes.driver):
+    """Has nothing but such locks, and claims an order for them."""
+
+    FEATURES = frozenset({Feature.LOCKS})
 
 
 @meant_for({"test_lock_is_exclusive": THREADS})
