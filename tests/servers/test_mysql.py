@@ -24,6 +24,7 @@ from conformance.coordination import (
     get_coordinator,
 )
 from conformance.drivers._mysql_link import Address, Link, MySQLOptions
+from conformance.drivers._mysql_lock import _GENERATION
 from conformance.drivers.mysql import MySQLDriver
 from conformance.faults.proxy import Proxy
 
@@ -208,6 +209,33 @@ def test_breaking_a_lock_lets_those_in_who_wait(make: Maker) -> None:
         assert not broken.acquire(blocking=False)
         assert wanted.release()
     assert not broken.break_()
+
+
+def test_a_break_right_after_a_release_is_of_the_next_hold(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other, third = make(b"one"), make(b"other"), make(b"third")
+    lock, following = one.get_lock(b"lock"), other.get_lock(b"lock")
+    assert lock.acquire()
+    ask = one._session.main.ask
+
+    def slow(sql: str, *arguments: object) -> object:
+        return ask(sql.replace(_GENERATION, f"DO SLEEP(0.5); {_GENERATION}"), *arguments)
+
+    monkeypatch.setattr(one._session.main, "ask", slow)
+    broken: list[bool] = []
+
+    def break_the_next_hold() -> None:
+        assert following.acquire(5.0)
+        broken.append(third.get_lock(b"lock").break_())
+
+    breaking = threading.Thread(target=break_the_next_hold)
+    breaking.start()
+    time.sleep(0.2)  # until it waits in the server
+    assert lock.release()
+    breaking.join()
+    assert broken == [True]
+    assert not following.is_still_owner()
 
 
 def test_a_question_about_a_broken_hold_gives_back_no_later_one(
