@@ -52,6 +52,18 @@ def test_a_claim_that_nothing_tested_is_not_exercised_and_says_so() -> None:
     assert "no test" in found.reason
 
 
+@pytest.mark.parametrize("about", ["links", "restarts"])
+def test_what_takes_a_server_is_not_owed_without_one(about: str) -> None:
+    file, server = (
+        sample.subject("file"),
+        msgspec.structs.replace(sample.subject("file"), backend="redis", server="8.0"),
+    )
+    assert cell(about, file, []).claimed is False
+    assert "no server" in cell(about, file, []).reason
+    assert cell(about, server, []).claimed is True
+    assert cell("hygiene", file, []).claimed is True
+
+
 def test_a_claim_tested_only_where_it_is_not_claimed_is_not_exercised() -> None:
     result = sample.result("file", "CAUSAL", claimed=False)
     assert cell("CAUSAL", sample.subject("file"), [result]).verdict is Verdict.NOT_EXERCISED

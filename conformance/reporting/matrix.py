@@ -43,6 +43,11 @@ NOT_AVAILABLE = {
 }
 """Why no test of a characteristic can be part of any run."""
 
+_OF_SERVERS = frozenset(("links", "restarts"))
+"""The behaviours that nobody owes whose backend has no server."""
+
+_NO_SERVER = "there is no server, and no link to one"
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -168,7 +173,8 @@ def cell(
 ) -> Cell:
     """Return what the results on one backend say of a characteristic or behaviour.
 
-    Behaviours are owed by every driver: one without results counts as claimed.
+    Behaviours are owed by every driver: one without results counts as claimed, unless it is
+    one of servers and there is none.
 
     :param missing: why there are no results, where there are none
     """
@@ -177,7 +183,9 @@ def cell(
     if about in CHARACTERISTICS:
         claimed = about in subject.claims or bool(speaking)
     else:
-        claimed = bool(speaking) or not relevant
+        serverless = subject.server is None and about in _OF_SERVERS
+        claimed = bool(speaking) or not (relevant or serverless)
+        missing = _NO_SERVER if serverless else missing
     deciding, beyond = (speaking, [r for r in relevant if not r.claimed])
     if not claimed:
         deciding, beyond = relevant, []
