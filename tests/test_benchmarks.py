@@ -577,7 +577,7 @@ def test_implementations_are_measured_side_by_side_in_one_run(
         "--level=threads", "--benchmark-max-time=0.01", "-k", "acquire or (contended and -2])",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    assert "beside it: no driver of broken:nowhere: RuntimeError: it wants" in done.stdout
+    assert "no driver of broken:nowhere: the factory failed: RuntimeError: it wants" in done.stdout
     (path,) = tmp_path.glob("results/*/result.json")
     run = load_run(path)
     assert run.settings["beside"] == ",".join(names)
@@ -593,7 +593,7 @@ def test_implementations_are_measured_side_by_side_in_one_run(
         assert set(ours.samples.values()).isdisjoint(other.samples.values())
         assert half.invalid is not None
         assert not half.times
-        assert none.invalid == "RuntimeError: it wants something else installed"
+        assert none.invalid == "the factory failed: RuntimeError: it wants something else installed"
 
 
 def test_one_beside_whose_lock_is_not_exclusive_has_evidence_and_fails_nothing(
