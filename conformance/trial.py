@@ -18,13 +18,13 @@ from typing import NoReturn, TypeVar
 
 import hypothesis
 import msgspec
-from hypothesis import HealthCheck, Phase
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from hypothesis.strategies import SearchStrategy
 
 from conformance.characteristics import Characteristics, Feature
 from conformance.checkers.conduct import check_conduct
 from conformance.coordination import without_password
+from conformance.drawing import drawing, seeing_no_modules
 from conformance.faults.addresses import address_of
 from conformance.history import History
 from conformance.implementations import Driver
@@ -270,9 +270,10 @@ class Trial:
             made.teardown = partial(self._end, session, plan)  # type: ignore[method-assign]
             return made
 
-        drawing = self._drawing(self.profile.trials, shrink=False)
+        settings = drawing(self.profile.trials, steps=3 * self.profile.steps, shrink=False)
         try:
-            run_state_machine_as_test(hypothesis.seed(self.seed)(begin), settings=drawing)  # type: ignore[arg-type]
+            with seeing_no_modules():
+                run_state_machine_as_test(hypothesis.seed(self.seed)(begin), settings=settings)  # type: ignore[arg-type]
         except hypothesis.errors.Flaky as flaky:
             if self.falsified is None:
                 raise
@@ -287,22 +288,6 @@ class Trial:
                 session.__exit__()
             except StopFailed as error:
                 self.falsify(_not_stopped(error), error.history, plan)
-
-    def _drawing(self, trials: int, *, shrink: bool) -> hypothesis.settings:
-        """Return Hypothesis' settings, every one of them, so that no environment does."""
-        return hypothesis.settings(
-            max_examples=trials,
-            deadline=None,
-            database=None,
-            derandomize=False,
-            phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
-            suppress_health_check=list(HealthCheck),
-            report_multiple_bugs=False,
-            print_blob=False,
-            verbosity=hypothesis.Verbosity.quiet,
-            stateful_step_count=3 * self.profile.steps,
-            backend="hypothesis",
-        )
 
     def judge(self, history: History, judge: Judge, plan: Plan) -> Finding:
         """Judge a history; keep the evidence and raise when it is not allowed."""
@@ -369,7 +354,7 @@ class Trial:
         shrinks, end = self.profile.shrinks, float("inf")
 
         @hypothesis.seed(self.seed)
-        @self._drawing(trials, shrink=self.profile.shrinks > 0)
+        @drawing(trials, steps=3 * self.profile.steps, shrink=self.profile.shrinks > 0)
         @hypothesis.given(plans)
         def attempt(plan: Plan) -> None:
             nonlocal shrinks, end
@@ -387,7 +372,8 @@ class Trial:
                 raise falsified
 
         try:
-            attempt()
+            with seeing_no_modules():
+                attempt()
         except _Enough as enough:
             raise Falsified(enough.finding) from None
         for plan in islice(cycle(different), max(0, trials - len(different))):

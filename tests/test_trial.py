@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +71,25 @@ def test_the_same_seed_draws_the_same_plans(trial: Trial) -> None:
         return [sorted((o.name, str(o.arguments)) for o in h.operations) for h in histories]
 
     assert drawn() == drawn()
+
+
+def test_modules_that_happen_to_be_loaded_change_no_plan(
+    trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawn() -> list[bytes]:
+        locks = st.binary(min_size=8, max_size=8).map(
+            lambda name: Plan({0: 0}, [Phase({0: [Step("acquired", name)]})])
+        )
+        histories = trial.explore(locks, lambda history: HELD, trials=60)
+        return [h.operations[0].target for h in histories]
+
+    before = drawn()
+    literals = [b"lit%05d" % number for number in range(500)]
+    (tmp_path / "some_local_module.py").write_text(f"ALL = {literals!r}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("some_local_module")
+    assert drawn() == before
+    del sys.modules["some_local_module"]
 
 
 def test_a_violation_that_does_not_repeat_is_a_violation(trial: Trial) -> None:
