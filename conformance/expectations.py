@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -85,7 +85,8 @@ def load_expectations(path: Path) -> list[Expectation]:
     try:
         found = msgspec.toml.decode(path.read_bytes(), type=_File).expected
     except (OSError, msgspec.DecodeError, ValueError) as error:
-        raise BadExpectations(f"--expectations={path}: {error}") from error
+        hint = f"; reasons are {', '.join(get_args(Reason))}" if ".reason" in str(error) else ""
+        raise BadExpectations(f"--expectations={path}: {error}{hint}") from error
     seen: set[tuple[str, str]] = set()
     for entry in found:
         if not (entry.text or entry.url):

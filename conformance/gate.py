@@ -420,8 +420,8 @@ def _levels(given: str | None) -> list[str]:
     levels = [level.strip() for level in given.split(",")]
     for level in levels:
         if level not in UP_TO_NOW:
-            why = "it is not available yet" if level in LEVELS else "there is none"
-            raise BadSetting(f"--level takes {', '.join(UP_TO_NOW)}, not {level!r}: {why}")
+            why = ", which is not available yet" if level in LEVELS else ""
+            raise BadSetting(f"--level takes {', '.join(UP_TO_NOW)}, not {level!r}{why}")
     return levels
 
 

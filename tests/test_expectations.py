@@ -131,7 +131,7 @@ def test_expectations_for_other_backends_wait_for_their_turn(run_with) -> None: 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (entry("a", "file", reason="bad luck"), "bad luck"),
+        (entry("a", "file", reason="bad luck"), "bad luck.*reasons are lock-safety, "),
         (entry("a", "file", text=""), "needs a text or a url"),
         (entry("a", "file") * 2, "is there twice"),
         ("[[expected]]\nscenario = 'a'\n", "backend"),

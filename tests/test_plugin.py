@@ -98,7 +98,7 @@ def test_an_unknown_backend_is_refused_with_those_that_are_known(run_pytest: Pyt
     [
         (["--backend=file", "--profile=fast"], "--profile takes smoke, gate, nightly"),
         (["--backend=file", "--level=fibres"], "--level takes threads, processes"),
-        (["--backend=file", "--level=hosts"], "it is not available yet"),
+        (["--backend=file", "--level=hosts"], "which is not available yet"),
         (["--backend=file,ipc", "--backend-url=file:///tmp/x"], "goes with one --backend"),
         (["--backend-url=file:///tmp/x"], "needs --backend=NAME"),
         (["--backend=file", "--implementation=nobody"], "no implementation 'nobody'"),
@@ -428,10 +428,6 @@ def test_last_failed_runs_what_was_falsified(tmp_path: Path, scenarios: Path) ->
     assert "test_holds[" not in again.stdout
 
 
-def _directories() -> set[Path]:
-    return set((Path(tempfile.gettempdir()) / f"coordination-conformance-{os.getuid()}").iterdir())
-
-
 def _start(tmp_path: Path, arguments: Sequence[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", *arguments],
@@ -445,18 +441,19 @@ def _start(tmp_path: Path, arguments: Sequence[str]) -> subprocess.Popen[str]:
     )
 
 
-def _workers(directory: Path) -> list[int]:
-    """Return the processes that have something of a run open."""
-    found = []
-    for process in Path("/proc").iterdir():
-        try:
-            if process.name.isdigit() and any(
-                str(link.readlink()).startswith(str(directory))
-                for link in (process / "fd").iterdir()
-            ):
-                found.append(int(process.name))
-        except OSError:
-            continue
+def _workers(run: int) -> dict[int, Path]:
+    """Return the processes of a run that have something open in its directory, and that.
+
+    Not its first one, which has files of other runs open, too, while it sweeps after them.
+    """
+    base = Path(tempfile.gettempdir()) / f"coordination-conformance-{os.getuid()}"
+    found = {}
+    for process in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()):
+        with contextlib.suppress(OSError):  # it ended in the meantime
+            if process != run and os.getsid(process) == run:
+                for link in Path(f"/proc/{process}/fd").iterdir():
+                    if (opened := link.readlink()).is_relative_to(base):
+                        found[process] = base / opened.relative_to(base).parts[0]
     return found
 
 
@@ -482,8 +479,8 @@ def test_a_run_that_is_ended_leaves_nothing(
     (tmp_path / "test_slow.py").write_text(SLOW)
     (tmp_path / "test_ends.py").write_text(SCENARIOS)
     run = _start(tmp_path, [f"--backend={backend}", "test_slow.py"])
-    (directory,) = _until(lambda: [d for d in _directories() if _of_process(d, run.pid)])
-    workers = _until(lambda: [p for p in _workers(directory) if p != run.pid])
+    workers = _until(lambda: _workers(run.pid))
+    (directory,) = set(workers.values())
     os.kill(run.pid, ending)
     run.communicate(timeout=60)
     assert run.returncode == status
@@ -491,17 +488,6 @@ def test_a_run_that_is_ended_leaves_nothing(
     run_pytest(f"--backend={backend}", "test_ends.py", "-k", "holds")
     assert not directory.exists()
     assert not list(Path("/dev/shm").glob(f"*{directory.name}*"))
-
-
-def _of_process(directory: Path, process: int) -> bool:
-    owner = directory / "owner"
-    if not owner.exists():
-        return False
-    for link in Path(f"/proc/{process}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed in the meantime
-            if link.samefile(owner):
-                return True
-    return False
 
 
 def _until(found: Callable[[], T], seconds: float = 60.0) -> T:
