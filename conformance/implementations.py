@@ -58,71 +58,49 @@ _Named = TypeVar("_Named", bound=Enum)
 ASKING = b"asking"
 """The member id of a coordinator that is only asked, or tried out."""
 
-_STEPS: Mapping[Feature, frozenset[str]] = {
-    Feature.GROUPS: frozenset(
-        {
+
+def _alike(*steps: str) -> dict[str, tuple[str, ...]]:
+    """Return steps that each call the method of their own name."""
+    return {step: (step,) for step in steps}
+
+
+_CALLS: Mapping[Feature, Mapping[str, tuple[str, ...]]] = {
+    Feature.GROUPS: {
+        **_alike(
             "create_group",
             "delete_group",
             "get_groups",
             "get_members",
             "join_group",
             "join_group_create",
-            "join_oddly",
             "leave_group",
-        }
-    ),
-    Feature.CAPABILITIES: frozenset(
-        {
-            "get_member_capabilities",
-            "get_member_info",
-            "get_members_with_capabilities",
-            "update_capabilities",
-        }
-    ),
-    Feature.WATCHES: frozenset({"watch", "unwatch", "run_watchers"}),
-    Feature.LEADERSHIP: frozenset(
-        {"campaign", "get_leader", "run_elections", "stand_down", "watch_elected"}
-    ),
-    Feature.BREAKING: frozenset({"break_"}),
-}
-"""The steps that call methods of a feature."""
-
-_LIFE = ("start", "stop", "is_started")
-"""What every coordinator needs."""
-
-_METHODS: Mapping[Feature, tuple[str, ...]] = {
-    Feature.LOCKS: ("get_lock",),
-    Feature.GROUPS: (
-        "create_group",
-        "delete_group",
-        "get_groups",
-        "get_members",
-        "join_group",
-        "join_group_create",
-        "leave_group",
-    ),
-    Feature.CAPABILITIES: (
+        ),
+        "join_oddly": ("join_group",),
+    },
+    Feature.CAPABILITIES: _alike(
         "get_member_capabilities",
         "get_member_info",
         "get_members_with_capabilities",
         "update_capabilities",
     ),
-    Feature.WATCHES: (
-        "run_watchers",
-        "unwatch_join_group",
-        "unwatch_leave_group",
-        "watch_join_group",
-        "watch_leave_group",
-    ),
-    Feature.LEADERSHIP: (
-        "get_leader",
-        "run_elect_coordinator",
-        "stand_down_group_leader",
-        "unwatch_elected_as_leader",
-        "watch_elected_as_leader",
-    ),
+    Feature.WATCHES: {
+        **_alike("run_watchers"),
+        "watch": ("watch_join_group", "watch_leave_group"),
+        "unwatch": ("unwatch_join_group", "unwatch_leave_group"),
+    },
+    Feature.LEADERSHIP: {
+        **_alike("get_leader"),
+        "campaign": ("run_elect_coordinator",),
+        "run_elections": ("run_elect_coordinator",),
+        "stand_down": ("stand_down_group_leader",),
+        "watch_elected": ("watch_elected_as_leader", "unwatch_elected_as_leader"),
+    },
+    Feature.BREAKING: {"break_": ()},
 }
-"""What a coordinator needs for a feature."""
+"""The steps that need a feature, and the coordinator's methods that each calls."""
+
+_LIFE = ("start", "stop", "is_started")
+"""What every coordinator needs."""
 
 _OF_A_LOCK = {
     "acquire": "acquire",
@@ -211,7 +189,7 @@ def describe(implementation: str, url: str) -> Driver:
         claims=claims,
         features=features,
         least_timeout=float(least),
-        lacks=_lacks(coordinator).union(*(_STEPS[f] for f in _STEPS.keys() - features)),
+        lacks=_lacks(coordinator).union(*(_CALLS[f] for f in _CALLS.keys() - features)),
     )
 
 
@@ -224,11 +202,18 @@ def _check_methods(coordinator: Coordinator, features: frozenset[Feature]) -> No
         )
     _check_is_property(type(coordinator), "is_started")
     for feature in (feature for feature in Feature if feature in features):
-        if missing := _missing(coordinator, _METHODS.get(feature, ())):
+        if missing := _missing(coordinator, _needed(feature)):
             raise BadImplementation(
                 f"{name} lacks {', '.join(missing)}: add it, or leave {feature.name} out of its "
                 "FEATURES"
             )
+
+
+def _needed(feature: Feature) -> list[str]:
+    """Return the coordinator's methods that a feature needs."""
+    if feature is Feature.LOCKS:
+        return ["get_lock"]
+    return sorted({method for methods in _CALLS.get(feature, {}).values() for method in methods})
 
 
 def _made(factory: Factory, url: str) -> Coordinator:

@@ -20,6 +20,24 @@ _ALWAYS = ("-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWa
 """The options of every run: it leaves no cache, and may have modules that are imported."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that run pytest themselves, by far the longest, on every worker.
+
+    pytest-xdist gives each worker an equal share of the list to begin with; what is long and
+    comes last would be waited for by all.
+    """
+    long, short = [], []
+    for item in items:
+        (long if "run_pytest" in getattr(item, "fixturenames", ()) else short).append(item)
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    share = -(-len(short) // workers)
+    items[:] = [
+        item
+        for worker in range(workers)
+        for item in (*long[worker::workers], *short[worker * share : (worker + 1) * share])
+    ]
+
+
 @pytest.fixture(params=DRIVERS)
 def local_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """Give a place for coordinators of each driver that needs no server but the kernel."""
