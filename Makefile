@@ -8,6 +8,9 @@ STAMP := $(VENV)/installed
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? 2 * n : 8)))
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
+# Where no bytecode may be kept, each of a thousand processes compiles everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test lint gate servers unit lock clean
 
 help:
