@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -96,18 +97,28 @@ def backends(servers: bool, missing: bool) -> None:
         click.echo(",".join(name for name in basic if obstacles[name] is None))
         return
     if missing:
-        for name, obstacle in obstacles.items():
-            if obstacle is not None and ":" not in name:
-                click.echo(f"not run on {name}: {scenario_count()} scenarios; {obstacle}")
+        for obstacle, names in _hindered(n for n in obstacles.items() if ":" not in n[0]).items():
+            each = f"{scenario_count()} scenarios{' each' if len(names) > 1 else ''}"
+            click.echo(f"not run on {', '.join(names)}: {each}; {obstacle}")
         return
     click.echo("Backends, for pytest --backend=NAME:")
     for backend in known:
-        obstacle = obstacles[backend.name]
-        state = "can run here" if obstacle is None else f"cannot run here: {obstacle}"
-        click.echo(f"  {backend.name:16} {backend.summary}; {state}")
+        state = "can" if obstacles[backend.name] is None else "cannot"
+        click.echo(f"  {backend.name:16} {backend.summary}; {state} run here")
+    for obstacle, names in _hindered(obstacles.items()).items():
+        click.echo(f"What keeps {', '.join(names)} from it: {obstacle}")
     click.echo("Drivers, by URL scheme, and what they claim:")
     for scheme in sorted(entry.name for entry in metadata.entry_points(group=DRIVERS)):
         click.echo(f"  {scheme:12} {_driver(scheme)}")
+
+
+def _hindered(obstacles: Iterable[tuple[str, str | None]]) -> dict[str, list[str]]:
+    """Return each obstacle that there is, and the names of the backends that it hinders."""
+    hindered: dict[str, list[str]] = {}
+    for name, obstacle in obstacles:
+        if obstacle is not None:
+            hindered.setdefault(obstacle, []).append(name)
+    return hindered
 
 
 def scenario_count() -> int:

@@ -134,15 +134,19 @@ def test_backends_says_what_can_run_and_what_keeps_one_from_it(
     def driver_class(scheme: str) -> type:
         raise ToozError(f"the driver for {scheme}:// cannot be loaded: install it")
 
-    known = {"here": backend("here", None), "away": backend("away", "no server found")}
-    monkeypatch.setattr(cli, "known_backends", lambda: known)
+    gone = {name: backend(name, "no server found") for name in ("away", "far", "far:out")}
+    monkeypatch.setattr(cli, "known_backends", lambda: {"here": backend("here", None), **gone})
     monkeypatch.setattr(cli, "driver_class", driver_class)
     result = run("backends")
     assert result.exit_code == 0
     lines = [line.split(maxsplit=1) for line in result.stdout.splitlines()]
     assert ["here", "the backend here; can run here"] in lines
-    assert ["away", "the backend away; cannot run here: no server found"] in lines
+    assert ["away", "the backend away; cannot run here"] in lines
+    assert "What keeps away, far, far:out from it: no server found" in result.stdout
     assert ["file", "the driver for file:// cannot be loaded: install it"] in lines
+    missing = run("backends", "--missing").stdout
+    assert missing.startswith("not run on away, far: ")
+    assert missing.endswith(" scenarios each; no server found\n")
 
 
 def test_backends_lists_what_the_file_driver_claims() -> None:

@@ -44,7 +44,7 @@ def _left(namespace: str) -> list[Path]:
 
 IPC = Backend(
     name="ipc",
-    summary="POSIX shared memory and semaphores of this host",
+    summary="POSIX shared memory and flock(2) of this host",
     embedded=True,
     obstacle=_obstacle,
     start=_start,
