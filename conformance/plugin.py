@@ -22,7 +22,6 @@ from conformance.characteristics import Characteristics, Feature
 from conformance.coordination import without_password
 from conformance.expectations import BadExpectations, expected_because
 from conformance.gate import BadSetting, Gate, Settings
-from conformance.mixing import mix
 from conformance.profiles import PROFILES
 from conformance.reporting.terminal import benchmark_table, undecided, verdict_table
 from conformance.results import Benchmark, ScenarioResult
@@ -123,11 +122,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Bring the backends up, or take over what the controlling process brought up."""
     config.addinivalue_line(
         "markers",
-        "scenario(about, needs=(), levels=('threads', 'processes'), remote=False, "
-        "together=False): what a scenario is about (a characteristic, 'level' for the level's "
-        "own, or a behaviour), which features it needs, at which levels it means something, "
-        "whether only where a link leads to the server, whether it shares with those beside it "
-        "what is costly to make",
+        "scenario(about, needs=(), levels=('threads', 'processes'), remote=False): what a "
+        "scenario is about (a characteristic, 'level' for the level's own, or a behaviour), "
+        "which features it needs, at which levels it means something, whether only where a "
+        "link leads to the server",
     )
     worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
     if worker_input is not None:
@@ -262,16 +260,11 @@ _NOWHERE = None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the scenarios that mean nothing at the levels and on the backends asked for.
-
-    Where several workers share the rest, they are mixed.
-    """
+    """Deselect the scenarios that mean nothing at the levels and on the backends asked for."""
     nowhere = [item for item in items if _is_nowhere(item)]
     if nowhere:
         config.hook.pytest_deselected(items=nowhere)
         items[:] = [item for item in items if not _is_nowhere(item)]
-    if hasattr(config, "workerinput"):
-        mix(items)
 
 
 def _is_nowhere(item: pytest.Item) -> bool:

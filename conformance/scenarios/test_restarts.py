@@ -40,9 +40,7 @@ from conformance.trial import Inconclusive, NotExercised, Trial
 from conformance.workload.plan import Phase, Plan, Step
 from conformance.workload.runner import Session
 
-_about_restarts = pytest.mark.scenario(
-    "restarts", needs=(Feature.LOCKS,), remote=True, together=True
-)
+_about_restarts = pytest.mark.scenario("restarts", needs=(Feature.LOCKS,), remote=True)
 
 _OTHER = b"lock-b"
 
