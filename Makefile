@@ -54,8 +54,9 @@ servers: $(STAMP)
 	  fi
 	@$(BIN)/conformance backends --missing
 
+# Broken drivers are waited for longest: half as many workers again.
 unit: $(STAMP)
-	$(PYTEST) tests
+	$(BIN)/pytest -n $$(($(WORKERS) * 3 / 2)) --dist worksteal tests
 
 lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet uv
