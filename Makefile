@@ -54,9 +54,8 @@ servers: $(STAMP)
 	  fi
 	@$(BIN)/conformance backends --missing
 
-# Broken drivers are waited for longest: half as many workers again.
 unit: $(STAMP)
-	$(BIN)/pytest -n $$(($(WORKERS) * 3 / 2)) --dist worksteal tests
+	$(PYTEST) tests
 
 lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet uv

@@ -41,7 +41,7 @@ class ElectsTwo(_TakesTheLead):
         led = self._leadership(group_id)
         if led is not None:
             return led.term if led.session == self.session.token else None
-        time.sleep(WINDOW)
+        time.sleep(5 * WINDOW)  # also long enough where threads come late
         return self._begin_term(group_id)
 
 
