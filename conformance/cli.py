@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
 import click
 
 import conformance
-from conformance.backends import known_backends
+from conformance.backends import hindered, known_backends, listing
 from conformance.coordination import DRIVERS, ToozError, driver_class
 from conformance.reporting.publish import INDEX, publish
 from conformance.reporting.reading import Unreadable, read_piece
@@ -90,35 +89,22 @@ def show(evidence: Path) -> None:
 @click.option("--missing", is_flag=True, help="Only say what cannot run here, and why.")
 def backends(servers: bool, missing: bool) -> None:
     """List the backends and drivers that are installed, and what keeps one from running."""
-    known = known_backends().values()
-    obstacles = {backend.name: backend.obstacle() for backend in known}
+    known = known_backends()
+    basic = [backend for name, backend in known.items() if ":" not in name]
     if servers:
-        basic = [b.name for b in known if not b.embedded and ":" not in b.name]
-        click.echo(",".join(name for name in basic if obstacles[name] is None))
+        able = [b.name for b in basic if not b.embedded and b.obstacle() is None]
+        click.echo(",".join(able))
         return
     if missing:
-        for obstacle, names in _hindered(n for n in obstacles.items() if ":" not in n[0]).items():
+        for obstacle, names in hindered({b.name: b.obstacle() for b in basic}).items():
             each = f"{scenario_count()} scenarios{' each' if len(names) > 1 else ''}"
             click.echo(f"not run on {', '.join(names)}: {each}; {obstacle}")
         return
     click.echo("Backends, for pytest --backend=NAME:")
-    for backend in known:
-        state = "can" if obstacles[backend.name] is None else "cannot"
-        click.echo(f"  {backend.name:16} {backend.summary}; {state} run here")
-    for obstacle, names in _hindered(obstacles.items()).items():
-        click.echo(f"What keeps {', '.join(names)} from it: {obstacle}")
+    click.echo("\n".join(listing(known)))
     click.echo("Drivers, by URL scheme, and what they claim:")
     for scheme in sorted(entry.name for entry in metadata.entry_points(group=DRIVERS)):
         click.echo(f"  {scheme:12} {_driver(scheme)}")
-
-
-def _hindered(obstacles: Iterable[tuple[str, str | None]]) -> dict[str, list[str]]:
-    """Return each obstacle that there is, and the names of the backends that it hinders."""
-    hindered: dict[str, list[str]] = {}
-    for name, obstacle in obstacles:
-        if obstacle is not None:
-            hindered.setdefault(obstacle, []).append(name)
-    return hindered
 
 
 def scenario_count() -> int:

@@ -17,12 +17,12 @@ from hypothesis.internal.conjecture import providers
 __all__ = ["drawing", "seeing_no_modules"]
 
 
-def drawing(trials: int, *, steps: int, shrink: bool) -> hypothesis.settings:
+def drawing(trials: int, *, shrink: bool, steps: int = 1) -> hypothesis.settings:
     """Return Hypothesis' settings, every one of them, so that no environment does.
 
     :param trials: how many examples to draw
-    :param steps: the most rules that a state machine goes through in one example
     :param shrink: whether to look for a smaller example once one has failed
+    :param steps: the most rules that a state machine, if it is one, goes through in an example
     """
     return hypothesis.settings(
         max_examples=trials,
@@ -52,9 +52,9 @@ def seeing_no_modules() -> Iterator[None]:
     if not hasattr(providers, "_get_local_constants"):
         yield
         return
-    none = type(providers.GLOBAL_CONSTANTS)
+    no_constants = type(providers.GLOBAL_CONSTANTS)  # made without arguments, it is empty
     with (
-        mock.patch.object(providers, "_get_local_constants", none),
+        mock.patch.object(providers, "_get_local_constants", no_constants),
         mock.patch.object(providers, "CONSTANTS_CACHE", {}),
     ):
         yield

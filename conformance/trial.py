@@ -270,7 +270,7 @@ class Trial:
             made.teardown = partial(self._end, session, plan)  # type: ignore[method-assign]
             return made
 
-        settings = drawing(self.profile.trials, steps=3 * self.profile.steps, shrink=False)
+        settings = drawing(self.profile.trials, shrink=False, steps=3 * self.profile.steps)
         try:
             with seeing_no_modules():
                 run_state_machine_as_test(hypothesis.seed(self.seed)(begin), settings=settings)  # type: ignore[arg-type]
@@ -354,7 +354,7 @@ class Trial:
         shrinks, end = self.profile.shrinks, float("inf")
 
         @hypothesis.seed(self.seed)
-        @drawing(trials, steps=3 * self.profile.steps, shrink=self.profile.shrinks > 0)
+        @drawing(trials, shrink=self.profile.shrinks > 0)
         @hypothesis.given(plans)
         def attempt(plan: Plan) -> None:
             nonlocal shrinks, end

@@ -21,7 +21,9 @@ __all__ = [
     "Spare",
     "UnknownBackend",
     "choose",
+    "hindered",
     "known_backends",
+    "listing",
 ]
 
 BACKENDS = "conformance.backends"
@@ -142,23 +144,48 @@ def choose(names: str) -> list[Backend]:
         elif name in known:
             found = [known[name]]
         else:
-            raise UnknownBackend(f"no backend {name!r}. {_listing(known)}")
+            raise UnknownBackend(f"no backend {name!r}. {_choices(known)}")
         for backend in found:
             if (obstacle := backend.obstacle()) is not None:
                 raise UnknownBackend(f"{backend.name} cannot run here: {obstacle}")
             chosen[backend.name] = backend
     if not chosen:
-        raise UnknownBackend(f"--backend names none. {_listing(known)}")
+        raise UnknownBackend(f"--backend names none. {_choices(known)}")
     return list(chosen.values())
 
 
-def _listing(known: dict[str, Backend]) -> str:
-    lines = ["Backends:"]
-    for backend in known.values():
-        obstacle = backend.obstacle()
-        state = "can run here" if obstacle is None else f"cannot run here: {obstacle}"
-        lines.append(f"  {backend.name:16} {backend.summary}; {state}")
-    lines.append("  embedded         all that need no server")
-    lines.append("  servers          all that are servers")
-    lines.append("  all              all that can run here; variants (NAME:VARIANT) are in none")
-    return "\n".join(lines)
+def listing(known: Mapping[str, Backend]) -> list[str]:
+    """Return a line for each backend, and one for each obstacle with all that it hinders."""
+    obstacles = {name: backend.obstacle() for name, backend in known.items()}
+    lines = []
+    for name, backend in known.items():
+        state = "can" if obstacles[name] is None else "cannot"
+        lines.append(f"  {name:16} {backend.summary}; {state} run here")
+    for obstacle, names in hindered(obstacles).items():
+        lines.append(f"What keeps {', '.join(names)} from it: {obstacle}")
+    return lines
+
+
+def hindered(obstacles: Mapping[str, str | None]) -> dict[str, list[str]]:
+    """Return each obstacle that there is, and the names of the backends that it hinders.
+
+    :param obstacles: what keeps each backend from running here, None where nothing does
+    """
+    found: dict[str, list[str]] = {}
+    for name, obstacle in obstacles.items():
+        if obstacle is not None:
+            found.setdefault(obstacle, []).append(name)
+    return found
+
+
+def _choices(known: Mapping[str, Backend]) -> str:
+    """Return what ``--backend`` takes."""
+    return "\n".join(
+        [
+            "Backends:",
+            "  embedded         all that need no server",
+            "  servers          all that are servers",
+            "  all              all that can run here; variants (NAME:VARIANT) are in none",
+            *listing(known),
+        ]
+    )
