@@ -9,6 +9,7 @@ is tried.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ import msgspec
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from hypothesis.strategies import SearchStrategy
 
+from conformance.archive import Archive
 from conformance.characteristics import Characteristics, Feature
 from conformance.checkers.conduct import check_conduct
 from conformance.coordination import without_password
@@ -170,12 +172,25 @@ class Trial:
         :returns: the history, which is counted
         :raises Falsified: stopping the coordinators failed
         """
+        history = self._steered(plan, steering)
+        self.count(history)
+        return history
+
+    def _steered(self, plan: Plan, steering: Callable[[Session], None]) -> History:
         try:
             with self.session(plan) as session:
                 steering(session)
-                history = session.history()
+                return session.history()
         except StopFailed as error:
             self.falsify(_not_stopped(error), error.history, plan)
+
+    def _shared(self, plan: Plan, number: int) -> History:
+        """Return the history of a run of a plan, which may be another scenario's; count it."""
+        plan = plan.without(self.place.driver.lacks)
+        where = f"{self.place.backend}-{self.place.level}"
+        history = Archive(self.directory / "histories" / where).history(
+            plan, number, lambda: self._steered(plan, lambda s: s.perform_all(plan.phases))
+        )
         self.count(history)
         return history
 
@@ -211,6 +226,7 @@ class Trial:
         least: Sequence[Least] = (),
         trials: int | None = None,
         steering: Steering | None = None,
+        shared: bool = False,
     ) -> list[History]:
         """Run many plans and judge every history.
 
@@ -219,15 +235,22 @@ class Trial:
         :param least: what must have happened in all histories together
         :param trials: how many plans; as many as the profile says when None
         :param steering: carries out each plan; phase by phase, and nothing more, when None
+        :param shared: whether a plan that was carried out here for another scenario that
+            shares is judged by what came of it then; not with ``steering``
         :returns: the histories
         :raises Falsified: one history is not allowed
         :raises Inconclusive: a check ran out of budget, or too little happened
         """
         histories: list[History] = []
         undecided: list[Finding] = []
+        runs: Counter[bytes] = Counter()
 
         def examine(plan: Plan) -> Finding:
-            history = self.run(plan, steering)
+            if shared:
+                runs[plan.key] += 1
+                history = self._shared(plan, runs[plan.key])
+            else:
+                history = self.run(plan, steering)
             histories.append(history)
             finding = self.judge(history, judge, plan)
             if finding.verdict is Verdict.INCONCLUSIVE:

@@ -92,6 +92,20 @@ def test_modules_that_happen_to_be_loaded_change_no_plan(
     del sys.modules["some_local_module"]
 
 
+def test_who_shares_judges_the_same_histories(trial: Trial, crew: Crew, tmp_path: Path) -> None:
+    one_of_two = st.sampled_from([1, 2]).map(
+        lambda times: Plan({0: 0}, [Phase({0: [Step("acquired", LOCK)] * times})])
+    )
+    another = make_trial(crew, tmp_path)
+    mine, others, alone = (
+        someone.explore(one_of_two, lambda history: HELD, trials=7, shared=shared)
+        for someone, shared in ((trial, True), (another, True), (another, False))
+    )
+    assert mine == others != alone
+    assert len({history.operations[0].call for history in mine}) == 7
+    assert (trial.trials, another.trials) == (7, 14)
+
+
 def test_a_violation_that_does_not_repeat_is_a_violation(trial: Trial) -> None:
     findings = iter([HELD, HELD, FALSE])
     with pytest.raises(Falsified, match="a reason"):

@@ -1,9 +1,9 @@
 """LINEARIZABLE, SEQUENTIAL, CAUSAL, SERIALIZABLE: which orders explain what clients saw.
 
-Each runs the same mixture over locks, groups with capabilities and, where the driver has
-elections, a leadership, and asks for an explanation that keeps its order. A driver that lacks
-groups or capabilities has cycles on its locks explained. Linearizability is local, so each
-object may be explained on its own; the others need one explanation of the whole history.
+All judge the same histories, of a mixture over locks, groups with capabilities and, where the
+driver has elections, a leadership; each asks for an explanation that keeps its order. A driver
+that lacks groups or capabilities has cycles on its locks explained. Linearizability is local, so
+each object may be explained on its own; the others need one explanation of the whole history.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ def _explained(trial: Trial, check: Check) -> None:
                 Least("successful operations", successes * trial.profile.trials, succeeded),
                 Least("overlapping operations", trial.profile.trials, overlapping),
             ],
+            shared=True,
         )
 
 
