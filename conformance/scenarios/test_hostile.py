@@ -161,7 +161,7 @@ def test_many_locks_are_all_different(trial: Trial) -> None:
     trial.conclude(history, judges.locks, plan)
 
 
-_MANY_HELD, _MANY_TRIED = 200, 500
+_MANY_HELD, _MANY_TRIED = 500, 200
 """How many locks one client holds while four others try that many others each: with a
 hash of 16 bits, 0.2 % of such runs have no two names with the same."""
 
