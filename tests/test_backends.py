@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from conformance.backends import Backend, Server, UnknownBackend, choose, known_backends
+from conformance.backends import (
+    Backend,
+    Server,
+    UnknownBackend,
+    choose,
+    known_backends,
+    served,
+)
 from conformance.backends.engine import EngineFailed, run, turn
 from conformance.backends.images import compose_directory, find_image, variable
 from conformance.gate import BadSetting, Gate
@@ -138,3 +145,20 @@ def test_no_server_is_kept_of_a_run_that_cannot_begin(stopped: list[str], tmp_pa
         gate(tmp_path, said, implementation="nobody")
     assert stopped == ["redis", "zake"]
     assert not said
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ("127.0.0.1 127.0.0.1", ("127.0.0.1", 7)),
+        ("127.0.0.1 192.0.2.1", None),
+        ("", None),
+        (" ", None),
+    ],
+    ids=["this host is on its network", "another host is", "no such network", "not running"],
+)
+def test_a_containers_own_address_is_used_where_this_host_is_on_its_network(
+    told: str, found: tuple[str, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "docker", lambda *arguments: told)
+    assert served.own_address("a container", 7) == found

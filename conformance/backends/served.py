@@ -25,7 +25,7 @@ from conformance.backends.engine import (
 )
 from conformance.backends.images import base_image, compose_directory, find_image, variable
 
-__all__ = ["Service", "in_database", "namespace", "served"]
+__all__ = ["Service", "in_database", "namespace", "own_address", "served"]
 
 _HOST = "127.0.0.1"
 """Where the compose projects publish their ports. A second server, which is stopped and
@@ -142,7 +142,7 @@ def _start(service: Service, launch: Launch) -> Server:
         published = _HOST, int(compose.get_service_port("server", service.port) or 0)
     except Exception as error:
         raise EngineFailed(f"{service.name} cannot be started from {image}: {error}") from error
-    host, port = _own_address(container, service.port) or published
+    host, port = own_address(container, service.port) or published
     # Made here, for only the process that controls the run is there to the end of it: what
     # another made while this one removes what the run has would stay.
     make = [*compose.docker_compose_command(), "create", "--no-recreate", "--scale", "server=2"]
@@ -155,7 +155,7 @@ def _start(service: Service, launch: Launch) -> Server:
     )
 
 
-def _own_address(container: str, port: int) -> tuple[str, int] | None:
+def own_address(container: str, port: int) -> tuple[str, int] | None:
     """Return where a container itself listens, if this host is on its network, else None.
 
     What goes to a published port is copied by a process of the engine's, which takes a third of

@@ -22,9 +22,9 @@ __all__ = ["BROKEN", "PROCESSES", "THREADS", "WINDOW", "Broken", "meant_for"]
 THREADS = "DISTRIBUTED_ACROSS_THREADS"
 PROCESSES = "DISTRIBUTED_ACROSS_PROCESSES"
 
-WINDOW = 0.002
+WINDOW = 0.005
 """Seconds between a check and the act that rests on it, where a driver makes two steps of
-what should be one: about a round trip to a server."""
+what should be one: some round trips to a server, and long enough where threads come late."""
 
 
 @dataclass(frozen=True)

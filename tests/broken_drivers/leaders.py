@@ -41,7 +41,7 @@ class ElectsTwo(_TakesTheLead):
         led = self._leadership(group_id)
         if led is not None:
             return led.term if led.session == self.session.token else None
-        time.sleep(5 * WINDOW)  # also long enough where threads come late
+        time.sleep(2 * WINDOW)
         return self._begin_term(group_id)
 
 

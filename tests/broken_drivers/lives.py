@@ -290,7 +290,7 @@ class LeadsAfterItStopped(_StopsAtOnce):
 
     def _campaign(self, group_id: bytes) -> object | None:
         session = self.session
-        time.sleep(4 * WINDOW)
+        time.sleep(2 * WINDOW)
         _, after = session.step(
             lambda before: registry.campaign(before, group_id, self._member_id, session.token)
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from urllib.parse import urlsplit
 
 from conformance.backends import known_backends
 from conformance.backends.engine import RUN_LABEL, docker
+from conformance.backends.served import own_address
 from conformance.benchmarks.exchanges import open_exchange
 from conformance.coordination import get_coordinator
 from conformance.gate import Settings
@@ -57,3 +59,14 @@ def test_the_second_server_restarts_and_belongs_to_the_run(conformance_settings:
     label = f"label={RUN_LABEL}={conformance_settings.run_id}"
     ours = docker("ps", "--all", "--format", "{{.Names}}", "--filter", label).split()
     assert sum(name.endswith("-server-2") for name in ours) == len(conformance_settings.servers)
+
+
+def test_servers_are_reached_at_their_own_addresses_where_that_can_be(
+    conformance_settings: Settings,
+) -> None:
+    label = f"label={RUN_LABEL}={conformance_settings.run_id}"
+    running = docker("ps", "--quiet", "--filter", label).split()
+    found = filter(None, (own_address(container, 9) for container in running))
+    hosts = {host for host, _ in found} or {"127.0.0.1"}
+    for name, (url, _, _) in conformance_settings.servers.items():
+        assert urlsplit(url).hostname in hosts, name
