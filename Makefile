@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-# Most of a test's time is waiting: twice as many as there are processors, at most 8.
-WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? 2 * n : 8)))
+# Most of a test's time is waiting: four times as many as there are processors, at most 8.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 2 ? 4 : 8)))
+# The list is complete, so nothing else is looked for.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 # Where no bytecode may be kept, each of a thousand processes compiles everything anew.
@@ -24,8 +26,8 @@ $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than Python 3.11: give another with PYTHON=…" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(INSTALL) --no-compile -r requirements.txt
+	$(INSTALL) --editable .
 	@touch $@
 
 demo: $(STAMP)

@@ -36,7 +36,9 @@ end what they have a moment after they were told to."""
 _FIRST_SETTLING_SECONDS = 2.0
 """The same where nothing is expected, and so the whole time is taken."""
 
-_AGAIN_SECONDS = 0.05
+_AGAIN_SECONDS, _AT_LAST_SECONDS = 0.05, 1.0
+"""How long after a count the next one is made: soon at first, then ever later, as servers
+have work with each."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,10 @@ class Ground:
         """
         seconds = _FIRST_SETTLING_SECONDS if expected is None else _SETTLING_SECONDS
         end = time.monotonic() + seconds
-        least = dict(self._count(session, clients))
-        while grown(expected or {}, least) and time.monotonic() < end:
-            time.sleep(_AGAIN_SECONDS)
+        least, pause = dict(self._count(session, clients)), _AGAIN_SECONDS
+        while grown(expected or {}, least) and (left := end - time.monotonic()) > 0:
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, _AT_LAST_SECONDS)
             counted = self._count(session, clients)
             least = {kind: min(number, counted.get(kind, number)) for kind, number in least.items()}
         return least
