@@ -6,6 +6,7 @@ tested here as far as that goes without a server.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -42,6 +44,7 @@ from conformance.coordination import (
     driver_class,
     get_coordinator,
 )
+from conformance.drivers._zookeeper_client import ZookeeperOptions, make_client
 from conformance.drivers.zake import ZakeDriver
 from conformance.drivers.zookeeper import KazooDriver, _node
 from tests.zake_places import Place, Waiting, client_of, eventually, expire
@@ -769,3 +772,18 @@ def test_no_error_of_kazoos_comes_out_raw(
         raise error
     assert type(translated.value) is expected
     assert translated.value.__cause__ is error
+
+
+def test_the_handler_tells_which_sockets_are_ready() -> None:
+    handler = make_client(urlsplit("zookeeper://127.0.0.1:1"), ZookeeperOptions()).handler
+    mine, other = socket.socketpair()
+    with mine, other, socket.socket(fileno=fcntl.fcntl(mine, fcntl.F_DUPFD, 1500)) as high:
+        assert handler.select([mine, high], [], [], 0.01) == ([], [], [])
+        assert handler.select([], [mine, high], [], None) == ([], [mine, high], [])
+        other.send(b"x")
+        assert handler.select([mine, high], [other], [], None) == ([mine, high], [other], [])
+        mine.recv(1)
+        other.close()
+        assert handler.select([high], [], [], 10) == ([high], [], []), "its end is to be read"
+    with pytest.raises(ValueError, match="negative"):
+        handler.select([mine], [], [], 10)
