@@ -161,10 +161,9 @@ class Trial:
         :param steering: carries the plan out; phase by phase, and nothing more, when None
         :raises Falsified: stopping the coordinators failed
         """
-        plan = plan.without(self.place.driver.lacks)
-        if steering is None:
-            return self.steer(plan, lambda session: session.perform_all(plan.phases))
-        return self.steer(plan, lambda session: steering(session, plan))
+        history = self._carried_out(plan, steering)
+        self.count(history)
+        return history
 
     def steer(self, plan: Plan, steering: Callable[[Session], None]) -> History:
         """Run a plan whose phases ``steering`` has performed, doing more in between.
@@ -176,6 +175,19 @@ class Trial:
         self.count(history)
         return history
 
+    def _shared(self, plan: Plan, number: int) -> History:
+        """Return the history of a run of a plan, which may be another scenario's; count it."""
+        where = self.directory / "histories" / f"{self.place.backend}-{self.place.level}"
+        history = Archive(where).history(plan, number, lambda: self._carried_out(plan))
+        self.count(history)
+        return history
+
+    def _carried_out(self, plan: Plan, steering: Steering | None = None) -> History:
+        plan = plan.without(self.place.driver.lacks)
+        if steering is None:
+            return self._steered(plan, lambda session: session.perform_all(plan.phases))
+        return self._steered(plan, lambda session: steering(session, plan))
+
     def _steered(self, plan: Plan, steering: Callable[[Session], None]) -> History:
         try:
             with self.session(plan) as session:
@@ -183,16 +195,6 @@ class Trial:
                 return session.history()
         except StopFailed as error:
             self.falsify(_not_stopped(error), error.history, plan)
-
-    def _shared(self, plan: Plan, number: int) -> History:
-        """Return the history of a run of a plan, which may be another scenario's; count it."""
-        plan = plan.without(self.place.driver.lacks)
-        where = f"{self.place.backend}-{self.place.level}"
-        history = Archive(self.directory / "histories" / where).history(
-            plan, number, lambda: self._steered(plan, lambda s: s.perform_all(plan.phases))
-        )
-        self.count(history)
-        return history
 
     @property
     def sharings(self) -> tuple[bool, ...]:

@@ -166,8 +166,6 @@ def own_address(container: str, port: int) -> tuple[str, int] | None:
     """
     template = '{{with index .NetworkSettings.Networks "bridge"}}{{.IPAddress}} {{.Gateway}}{{end}}'
     address, _, gateway = docker("inspect", "--format", template, container).partition(" ")
-    if not address or not gateway:
-        return None
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unsent:
             unsent.connect((address, port))
