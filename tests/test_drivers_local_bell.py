@@ -165,6 +165,37 @@ def test_a_bell_that_wakes_nobody_is_not_wanted_any_more(opened: Descriptor) -> 
     hung.wait(rung, math.floor(10 * PATIENCE))  # it was rung already
 
 
+def test_who_wakes_somebody_gives_way_unless_it_took_much_time(
+    opened: Descriptor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, gave_way, woken = 100.0, [], 1
+
+    def give_way() -> None:
+        nonlocal now
+        gave_way.append(now)
+        now += 0.003
+
+    monkeypatch.setattr(bell.os, "sched_yield", give_way)
+    monkeypatch.setattr(bell.time, "monotonic", lambda: now)
+    monkeypatch.setattr(Bell, "_wake", lambda self, count: woken)
+    hung = Bell(opened)
+
+    def ring() -> None:
+        hung.want()
+        hung.ring()
+
+    ring()
+    now += 0.02
+    ring()
+    assert gave_way == [100.0]
+    now += 0.02
+    ring()
+    assert gave_way == [100.0, pytest.approx(100.043)]
+    now, woken = 200.0, 0
+    ring()
+    assert len(gave_way) == 2
+
+
 def test_a_bell_leaves_no_mapping(opened: Descriptor) -> None:
     hung = Bell(opened)
     path = str(Path(f"/proc/self/fd/{opened.number}").readlink())

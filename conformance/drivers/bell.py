@@ -1,16 +1,19 @@
 """The bell of a lock: waiters sleep in the kernel until a release rings.
 
 A bell is numbers in the lock's own object, seen by every process that has it mapped: how
-often it was rung, which is a futex, whether it is wanted, which process waited last, and
-whether somebody let go of the object who had held it when the lock was broken. It has no
-name of its own and nothing of it outlives the object. No hold rests on it: the numbers are
-read and written without being locked, so a ringing may be lost, also because the one who
-should ring, or the one who heard it, was killed or paused. Who waits must look for itself
-now and then.
+often it was rung, which is a futex, whether it is wanted, and whether somebody let go of the
+object who had held it when the lock was broken. It has no name of its own and nothing of it
+outlives the object. No hold rests on it: the numbers are read and written without being
+locked, so a ringing may be lost, also because the one who should ring, or the one who heard
+it, was killed or paused. Who waits must look for itself now and then.
 
 futex(2), Linux man-pages 6.03: FUTEX_WAIT sleeps if the number is still the one that was
-seen, and FUTEX_WAKE wakes some of those who wait. The C library has
-no function for it, so it is called by its number.
+seen, and FUTEX_WAKE wakes some of those who wait. The C library has no function for it, so it
+is called by its number.
+
+Who rings and woke somebody gives way to it, as sched_yield(2), same edition, advises whoever
+releases what others want: the kernel often has the one who wakes up wait for the processor of
+the one who rang, though another sleeps.
 """
 
 from __future__ import annotations
@@ -28,13 +31,11 @@ __all__ = ["Bell"]
 
 _FUTEX_WAIT, _FUTEX_WAKE = 0, 1
 
-_AT_ONCE = 2
-"""How many a release wakes. The first of two processes is sooner there than one would be,
-which counts for more than the other's vain try, as waking up is what takes the time; more
-than two hardly gain, and pass over the one that waited longest. Threads of one process only
-stand in each other's way: of them one is woken."""
-
 _EVERYBODY = 0x7FFFFFFF
+
+_OWN_TIME = 10
+"""How much longer than it last took to give way nobody gives way again. On busy processors
+others than the one who was woken are served first, for milliseconds."""
 
 _CALL_NUMBERS = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x": 238}
 """The number of futex(2) for programs of 64 bits, by machine (unistd.h of Linux 6.1)."""
@@ -77,7 +78,6 @@ class _Numbers(ctypes.Structure):
     _fields_ = (
         ("rung", ctypes.c_uint32),
         ("wanted", ctypes.c_uint32),
-        ("process", ctypes.c_uint32),
         ("left", ctypes.c_uint32),
     )
 
@@ -95,6 +95,7 @@ class Bell:
     def __init__(self, opened: Descriptor) -> None:
         self._process = os.getpid()
         self._address = 0
+        self._keeps_until = 0.0
         # Room is made first: to write where there is none would kill the process.
         os.posix_fallocate(opened.number, 0, _SIZE)
         while_not_forking(lambda: self._map(opened.number))
@@ -146,26 +147,33 @@ class Bell:
         if _CALL_NUMBER is None:
             time.sleep(seconds)
             return
-        self._numbers.process = self._process
         whole = int(seconds)
         limit = _Time(whole, int((seconds - whole) * 1e9))
         # It fails when it was rung already, when the time is over, and on a signal.
         _futex(_CALL_NUMBER, self._address, _FUTEX_WAIT, rung, limit)
 
     def ring(self, *, for_everybody: bool = False) -> None:
-        """Wake those who have waited longest, or everybody; nobody unless it is wanted.
+        """Wake who has waited longest, or everybody; nobody unless it is wanted.
 
         It stays wanted while there was somebody to wake: others may wait still.
         """
         numbers = self._numbers
         if not numbers.wanted:
             return
-        count = 1 if numbers.process == self._process else _AT_ONCE
-        if for_everybody:
-            count = _EVERYBODY
-        if not self._wake(count):
+        count = _EVERYBODY if for_everybody else 1
+        if self._wake(count):
+            self._give_way()
+        else:
             numbers.wanted = 0
             self._wake(count)  # those who joined while it was wanted
+
+    def _give_way(self) -> None:
+        """Let others have the processor, unless that took too much of the time lately."""
+        began = time.monotonic()
+        if began >= self._keeps_until:
+            os.sched_yield()
+            ended = time.monotonic()
+            self._keeps_until = ended + _OWN_TIME * (ended - began)
 
     def _wake(self, count: int) -> int:
         """Wake so many at most, and those who are about to wait; return how many slept."""
