@@ -104,10 +104,12 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 HAND_OFF = "hand-off"
-"""The name of the times from a release to the grant of another client that waited."""
+"""The name of the times from a release that somebody waits for to the next grant of another
+client, however often the last holder took the lock back in between."""
 
 HANDED_OVER = "share handed to another client"
-"""The name of the figure of how often a release that was waited for came to a hand-off."""
+"""The name of the figure of how often, after a release that somebody waited for, the next grant
+was another client's."""
 
 
 class Benchmark(msgspec.Struct, frozen=True, kw_only=True):

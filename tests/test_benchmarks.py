@@ -128,6 +128,25 @@ def test_taking_the_lock_back_before_those_who_wait_is_no_hand_off() -> None:
     assert found.figures["share handed to another client"] == 0.0
 
 
+def test_a_hand_off_lasts_until_another_client_is_granted_the_lock() -> None:
+    """Of a lock that goes back three times in four, what is left is not its one quick moment."""
+    stubborn = [
+        acquire(0, 0, 10),
+        acquire(1, 5, 150),
+        release(0, 20, 30),
+        acquire(0, 40, 50),
+        release(0, 60, 70),
+        acquire(0, 80, 90),
+        release(0, 120, 130),
+        acquire(0, 140, 300, granted=False),
+        release(1, 200, 210),
+    ]
+    found = contention(History.of(stubborn), 2, 1.0)
+    assert found.hand_offs.tolist() == [130, 90, 30]
+    assert found.take_backs.tolist() == [30, 30]
+    assert found.figures["share handed to another client"] == pytest.approx(1 / 3)
+
+
 def test_a_client_without_a_grant_shows() -> None:
     starving = [acquire(0, 0, 10), acquire(1, 5, 500, granted=False), release(0, 20, 30)]
     figures = contention(History.of(starving), 3, 1.0).figures

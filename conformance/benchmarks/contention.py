@@ -96,18 +96,22 @@ class Contention:
 
     ``waits`` are from the call of each granted acquire to its return, ``holds`` from
     there to the call of the release. ``hand_offs`` are from there to the return of the next
-    acquire that is granted, where somebody was waiting and got the lock; where somebody
-    was, and the last holder got it once more, that is in ``take_backs``. (A hand-off does
-    not begin with the *return* of the release: the next holder may be told before the last
-    one is.) ``grants`` are, for each turn, the acquisitions of each client, ``refused``
-    counts the waits that brought none in time, ``seconds`` are those from the first call
-    of a turn to its last return.
+    acquire of another client that is granted, where somebody was waiting, however often the
+    last holder got the lock once more in between: of a lock that mostly goes back to its
+    last holder, those moments alone at which it did not would be the lucky ones. Where it
+    did go back, that is in ``take_backs`` too, from the release to the return of that
+    acquire. (Neither begins with the *return* of the release: the next holder may be told
+    before the last one is.) ``awaited`` counts the releases that somebody waited for and that
+    a grant followed. ``grants`` are, for each turn, the acquisitions of each client,
+    ``refused`` counts the waits that brought none in time, ``seconds`` are those from the
+    first call of a turn to its last return.
     """
 
     waits: Samples
     holds: Samples
     hand_offs: Samples
     take_backs: Samples
+    awaited: int
     grants: list[dict[int, int]]
     refused: int
     seconds: float
@@ -130,8 +134,8 @@ class Contention:
             "most grants": float(max(map(max, turns))),
             "clients without a grant": float(sum(shares.count(0) for shares in turns)),
         }
-        if awaited := self.hand_offs.size + self.take_backs.size:
-            figures[HANDED_OVER] = self.hand_offs.size / awaited
+        if self.awaited:
+            figures[HANDED_OVER] = 1 - self.take_backs.size / self.awaited
         return figures
 
     @property
@@ -153,6 +157,7 @@ def together(turns: Sequence[Contention]) -> Contention:
         holds=np.concatenate([one.holds for one in turns]),
         hand_offs=np.concatenate([one.hand_offs for one in turns]),
         take_backs=np.concatenate([one.take_backs for one in turns]),
+        awaited=sum(one.awaited for one in turns),
         grants=[grants for one in turns for grants in one.grants],
         refused=sum(one.refused for one in turns),
         seconds=sum(one.seconds for one in turns),
@@ -173,19 +178,22 @@ def contention(history: History, clients: int, seconds: float) -> Contention:
     if not ends:
         raise ValueError("no call returned: nothing can be said of the lock")
     releases = [o for o in history.only("release") if o.is_ok and o.value is True]
-    changes: list[int] = []
-    take_backs: list[int] = []
-    for release, grant in _passed(acquires, grants, releases):
-        to_another = grant.client != release.client
-        (changes if to_another else take_backs).append(_end(grant) - release.call)
+    awaited = _awaited(acquires, grants, releases)
     per_client = dict.fromkeys(range(clients), 0)
     for grant in grants:
         per_client[lane(grant.client)] += 1
     return Contention(
         waits=nanoseconds(_end(o) - o.call for o in grants),
         holds=nanoseconds(_holds(history, last)),
-        hand_offs=nanoseconds(changes),
-        take_backs=nanoseconds(take_backs),
+        hand_offs=nanoseconds(
+            _end(one.to_another) - one.release.call for one in awaited if one.to_another
+        ),
+        take_backs=nanoseconds(
+            _end(one.to_anybody) - one.release.call
+            for one in awaited
+            if one.to_anybody is not one.to_another
+        ),
+        awaited=len(awaited),
         grants=[per_client],
         refused=len(acquires) - len(grants),
         seconds=(max(ends) - history.operations[0].call) / 1e9,
@@ -258,20 +266,45 @@ def _last(history: History, seconds: float) -> int:
     return began + round(seconds * 1e9)
 
 
-def _passed(
+@dataclass(frozen=True)
+class _Awaited:
+    """A release that somebody waited for, and the first grants after it."""
+
+    release: Operation
+    to_anybody: Operation
+    to_another: Operation | None
+    """The first to another client than the one that released; None where there was none."""
+
+
+def _awaited(
     acquires: list[Operation], grants: list[Operation], releases: list[Operation]
-) -> list[tuple[Operation, Operation]]:
-    """Return each release that somebody was waiting for, and the grant that followed."""
+) -> list[_Awaited]:
+    """Return the releases that somebody was waiting for and that a grant followed."""
     calls = np.array([o.call for o in acquires], dtype=np.int64)
     latest = np.maximum.accumulate([_end(o) for o in acquires])
     in_order = sorted(grants, key=_end)
     granted = np.array([_end(o) for o in in_order], dtype=np.int64)
+    after_change = _after_change(in_order)
     found = []
     for release in releases:
         begun = int(np.searchsorted(calls, release.call))  # acquires called before it
         following = int(np.searchsorted(granted, release.call, side="right"))
         if begun and latest[begun - 1] > release.call and following < len(in_order):
-            found.append((release, in_order[following]))
+            to_anybody = in_order[following]
+            to_another = (
+                to_anybody if to_anybody.client != release.client else after_change[following]
+            )
+            found.append(_Awaited(release, to_anybody, to_another))
+    return found
+
+
+def _after_change(grants: Sequence[Operation]) -> list[Operation | None]:
+    """Return, for each of the grants, the next one of another client, if there is any."""
+    found: list[Operation | None] = [None] * len(grants)
+    for number in reversed(range(len(grants) - 1)):
+        following = grants[number + 1]
+        changes = following.client != grants[number].client
+        found[number] = following if changes else found[number + 1]
     return found
 
 

@@ -30,9 +30,10 @@ verdict is one for which the driver does not claim it."""
 _SIDE_BY_SIDE = """\
 Implementations that were measured in turns, in one run each. The ratio is how many floors
 the median is, relative how many times the median of the first its own is. Of a contended
-lock the hand-off is that to another client, where one waited; handed over is how often it
-came to that, for else the last holder took the lock back; relative is that of the
-hand-offs; starved are the clients without a grant, over all turns."""
+lock the hand-off is from a release that somebody waited for until another client had the
+lock; handed over is how often that was the next grant, for else the last holder took the
+lock back first; relative is that of the hand-offs; starved are the clients without a grant,
+over all turns."""
 
 
 def readme(report: Report) -> str:
