@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +28,8 @@ from conformance.benchmarks.distribution import jain_index, measure, nanoseconds
 from conformance.benchmarks.efforts import Effort
 from conformance.benchmarks.floors import open_floors
 from conformance.benchmarks.sides import Others, Side, able, relative_to
-from conformance.benchmarks.timing import Call, take_turns
+from conformance.benchmarks.timing import Call, Timed, WrongAnswer, joined, take_turns
+from conformance.benchmarks.uncontended import Uncontended
 from conformance.characteristics import Feature
 from conformance.history import History, Operation, Outcome, successor
 from conformance.implementations import describe
@@ -348,6 +349,20 @@ def test_a_call_that_raises_is_not_timed_and_the_others_are() -> None:
     assert right.samples.size == 5
 
 
+def test_lives_are_joined_and_one_that_failed_fails_all() -> None:
+    first = Timed("a try", nanoseconds([1, 2]))
+    second = Timed("a try", nanoseconds([3]))
+    assert joined([first, second]).samples.tolist() == [1, 2, 3]
+    assert joined([first, second]).failed is None
+    broken = Timed("a try", nanoseconds([]), ValueError("wrong"))
+    assert joined([first, broken, second]).failed is broken.failed
+
+
+def test_the_effort_is_divided_among_lives() -> None:
+    effort = Effort(rounds=10, seconds=3.0, contended=1.0, lives=3)
+    assert effort.of_one_life == Effort(rounds=4, seconds=1.0, contended=1.0, lives=1)
+
+
 # -- sides ------------------------------------------------------------------------
 
 
@@ -397,6 +412,57 @@ def test_relative_is_how_many_times_the_median_of_the_one_under_test() -> None:
     broken = msgspec.structs.replace(slow, times={}, invalid="wrong")
     assert relative_to(fast, broken, "call").relative is None
     assert relative_to(broken, slow, "call").relative is None
+
+
+class _Once:
+    """What stands for pytest-benchmark's fixture: it makes the call one time."""
+
+    enabled = True
+
+    def __call__(self, run: Callable[[], object]) -> object:
+        return run()
+
+
+@pytest.mark.parametrize("who_breaks", ["the one under test", "the other"])
+def test_a_call_that_does_something_else_in_a_later_life_has_no_figures(
+    tmp_path: Path, who_breaks: str
+) -> None:
+    prepared: list[Side] = []
+    found: list[Benchmark] = []
+
+    def preparing(side: Side) -> Call:
+        prepared.append(side)
+        # The first is pytest-benchmark's; then, in each life, the one under test and the other.
+        good = len(prepared) != {"the one under test": 4, "the other": 5}[who_breaks]
+        return Call("a try", lambda: good, True)
+
+    def measure_all() -> None:
+        there = place(tmp_path)
+        with Uncontended(
+            place=there,
+            beside={"other": there},
+            test="a test",
+            run_id="run",
+            run_directory=tmp_path,
+            effort=Effort(rounds=9, seconds=60.0, contended=1.0, lives=3),
+            benchmark=_Once(),
+            record=found.append,
+        ) as uncontended:
+            uncontended.measure(preparing)
+
+    if who_breaks == "the other":
+        measure_all()
+        assert len(set(map(id, prepared))) == len(prepared) == 6  # it has no third life
+        ours, other = found
+        assert ours.times["call"].count == 9
+        assert other.invalid == "a try answered False, not True"
+    else:
+        with pytest.raises(WrongAnswer):
+            measure_all()
+        assert len(prepared) == 5
+        ours, other = found
+        assert ours.invalid == "a try answered False, not True"
+        assert other.relative is None
 
 
 @pytest.mark.parametrize("backend", EMBEDDED)

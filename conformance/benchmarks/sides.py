@@ -26,12 +26,21 @@ Beside = Mapping[str, Place | str]
 
 
 class Side:
-    """Gives started coordinators of one implementation, and names for what they use."""
+    """Gives started coordinators of one implementation, and names for what they use.
+
+    A context manager, which stops the coordinators.
+    """
 
     def __init__(self, place: Place) -> None:
         self._place = place
         self._mark = secrets.token_hex(4)
         self._started = ExitStack()
+
+    def __enter__(self) -> Side:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
 
     def name(self, name: str) -> bytes:
         """Return the name of a lock, group or member that is nobody else's."""

@@ -18,7 +18,7 @@ import numpy as np
 from conformance.benchmarks.distribution import Samples, nanoseconds
 from conformance.benchmarks.efforts import Effort
 
-__all__ = ["Call", "Timed", "WrongAnswer", "check", "take_turns"]
+__all__ = ["Call", "Timed", "WrongAnswer", "check", "joined", "take_turns"]
 
 
 _BATCH_SECONDS = 0.05
@@ -36,12 +36,13 @@ class Call:
 
 @dataclass(frozen=True)
 class Timed:
-    """The samples of a call.
+    """The samples of what was called.
 
     ``failed`` is what it raised, or that it answered wrongly; its samples are then not
     to be used.
     """
 
+    what: str
     samples: Samples
     failed: Exception | None = None
 
@@ -78,7 +79,19 @@ def take_turns(calls: Sequence[Call], effort: Effort) -> list[Timed]:
             turn(min(batch, effort.rounds - done))
             if time.monotonic() >= end:
                 break
-    return [Timed(nanoseconds(its), failed.get(number)) for number, its in enumerate(samples)]
+    return [
+        Timed(call.what, nanoseconds(its), failed.get(number))
+        for number, (call, its) in enumerate(zip(calls, samples, strict=True))
+    ]
+
+
+def joined(lives: Sequence[Timed]) -> Timed:
+    """Return what was timed in several lives, at least one, as one; failed if any did."""
+    return Timed(
+        lives[0].what,
+        np.concatenate([its.samples for its in lives]),
+        next((its.failed for its in lives if its.failed is not None), None),
+    )
 
 
 def check(call: Call, answer: object) -> None:

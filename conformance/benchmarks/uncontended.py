@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ from conformance.benchmarks.distribution import Samples, measure, save_samples
 from conformance.benchmarks.efforts import Effort
 from conformance.benchmarks.floors import open_floors
 from conformance.benchmarks.sides import Beside, Others, Prepare, Side, relative_to
-from conformance.benchmarks.timing import Call, Timed, WrongAnswer, check, take_turns
+from conformance.benchmarks.timing import Timed, WrongAnswer, check, joined, take_turns
 from conformance.implementations import spelled
 from conformance.results import Benchmark
 from conformance.trial import Place
 
 __all__ = ["Uncontended"]
+
+_FLOOR = ""
+"""What stands for the floor where things are by implementation; none is called so."""
 
 
 class Uncontended:
@@ -76,49 +80,70 @@ class Uncontended:
         try:
             check(call, self._benchmark(call.run))
         except WrongAnswer as error:
-            self._record(self._invalid(self._place.driver.implementation, call, error))
+            self._record(self._invalid(self._place.driver.implementation, call.what, error))
             raise
         if self._benchmark.enabled:
-            self._in_turns(call, prepare)
+            self._in_turns(prepare)
 
-    def _in_turns(self, call: Call, prepare: Prepare) -> None:
-        place, others = self._place, Others(self._beside, prepare)
-        with open_floors(place.backend, place.url, self._run_id) as floors:
-            floor = floors.get(call.what)
-            calls = [call, *([] if floor is None else [floor]), *others.calls.values()]
-            timed = take_turns(calls, self._effort)
-        others.stop()
-        subject, least = timed[0], None if floor is None else timed[1]
+    def _in_turns(self, prepare: Prepare) -> None:
+        name = self._place.driver.implementation
+        beside = dict(self._beside)
+        lives: dict[str, list[Timed]] = defaultdict(list)
+        for _ in range(self._effort.lives):
+            timed = self._live(prepare, beside)
+            for one, its in timed.items():
+                lives[one].append(its)
+            if timed[name].failed is not None:
+                break
+        subject = joined(lives[name])
+        least = joined(lives[_FLOOR]) if _FLOOR in lives else None
         if least is not None and least.failed is not None:
             raise least.failed
-        name = place.driver.implementation
-        ours = self._result(name, call, subject, floor, least)
+        ours = self._result(name, subject, least)
         self._record(ours)
-        beside = dict(zip(others.calls, timed[len(timed) - len(others.calls) :], strict=True))
-        for name in self._beside:
-            if name in others.reasons:
-                self._record(self._invalid(name, call, others.reasons[name]))
+        for other, reason in beside.items():
+            if isinstance(reason, str):
+                self._record(self._invalid(other, subject.what, reason))
             else:
-                its = self._result(name, call, beside[name], floor, least)
-                self._record(relative_to(ours, its, "call"))
+                theirs = self._result(other, joined(lives[other]), least)
+                self._record(relative_to(ours, theirs, "call"))
         if subject.failed is not None:
             raise subject.failed
 
-    def _result(
-        self, implementation: str, call: Call, timed: Timed, floor: Call | None, least: Timed | None
-    ) -> Benchmark:
+    def _live(self, prepare: Prepare, beside: dict[str, Place | str]) -> dict[str, Timed]:
+        """Time a call of new coordinators in turns with its floor; return it by whose it is.
+
+        :param beside: those that stand beside; for one that turns out to be no good, the
+            reason takes its place
+        """
+        place = self._place
+        with Side(place) as side, open_floors(place.backend, place.url, self._run_id) as floors:
+            call, others = prepare(side), Others(beside, prepare)
+            calls = {place.driver.implementation: call, **others.calls}
+            if call.what in floors:
+                calls[_FLOOR] = floors[call.what]
+            effort = self._effort.of_one_life
+            timed = dict(zip(calls, take_turns(list(calls.values()), effort), strict=True))
+            others.stop()
+        beside |= others.reasons
+        for other in others.calls:
+            if (failed := timed[other].failed) is not None:
+                beside[other] = spelled(failed)
+        return timed
+
+    def _result(self, implementation: str, timed: Timed, least: Timed | None) -> Benchmark:
         if timed.failed is not None:
-            return self._invalid(implementation, call, timed.failed)
+            return self._invalid(implementation, timed.what, timed.failed)
         samples = {"call": timed.samples}
         if least is not None:
             samples["floor"] = least.samples
-        name = f"{call.what} {self._place.backend} {self._place.level} {implementation}"
+        name = f"{timed.what} {self._place.backend} {self._place.level} {implementation}"
         return self._benchmark_of(
             implementation,
-            call,
+            timed.what,
             times={"call": measure(timed.samples)},
             floor=None if least is None else float(np.median(least.samples)),
-            floor_what=None if floor is None else floor.what,
+            floor_what=None if least is None else least.what,
             ratio=None if least is None else _ratio(timed.samples, least.samples),
             samples={
                 kind: save_samples(its, self._run_directory, f"{name} {kind}")
@@ -127,14 +152,14 @@ class Uncontended:
             operations=timed.samples.size,
         )
 
-    def _invalid(self, implementation: str, call: Call, why: Exception | str) -> Benchmark:
+    def _invalid(self, implementation: str, what: str, why: Exception | str) -> Benchmark:
         reason = why if isinstance(why, str) else spelled(why)
-        return self._benchmark_of(implementation, call, invalid=reason)
+        return self._benchmark_of(implementation, what, invalid=reason)
 
-    def _benchmark_of(self, implementation: str, call: Call, **measured: Any) -> Benchmark:
+    def _benchmark_of(self, implementation: str, what: str, **measured: Any) -> Benchmark:
         return Benchmark(
             test=self._test,
-            what=call.what,
+            what=what,
             backend=self._place.backend,
             level=self._place.level,
             implementation=implementation,
