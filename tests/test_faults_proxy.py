@@ -165,6 +165,15 @@ def test_a_server_that_speaks_first_is_heard() -> None:
         assert client.recv(100) == b"welcome"
 
 
+def test_no_packet_waits_for_another_to_be_acknowledged(
+    proxy: Proxy, client: socket.socket
+) -> None:
+    assert _ask(client, b"again") == b"again"
+    sockets = [end._transport.get_extra_info("socket") for end in proxy._ends]
+    no_delay = (socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert [bool(one.getsockopt(*no_delay)) for one in sockets] == [True, True]
+
+
 def test_either_side_may_hang_up(proxy: Proxy, server: EchoServer, client: socket.socket) -> None:
     server.hang_up()
     assert client.recv(1) == b""

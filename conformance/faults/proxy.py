@@ -353,9 +353,11 @@ def _bound(port: int) -> socket.socket:
     """Return a socket that is bound and not listening: connections to it are refused.
 
     Several may be bound to one port (socket(7), SO_REUSEPORT), of which one keeps it for the
-    proxy when it does not listen.
+    proxy when it does not listen. The protocol is named for asyncio, which sets TCP_NODELAY on
+    no socket else: a server's second packet would wait for the client to acknowledge the first,
+    40 ms (tcp(7)).
     """
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind((_HOST, port))
