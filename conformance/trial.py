@@ -243,6 +243,8 @@ class Trial:
         :raises Falsified: one history is not allowed
         :raises Inconclusive: a check ran out of budget, or too little happened
         """
+        if shared and steering is not None:
+            raise ValueError("what is shared is carried out phase by phase, without steering")
         histories: list[History] = []
         undecided: list[Finding] = []
         runs: Counter[bytes] = Counter()

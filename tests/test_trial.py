@@ -106,6 +106,13 @@ def test_who_shares_judges_the_same_histories(trial: Trial, crew: Crew, tmp_path
     assert (trial.trials, another.trials) == (7, 14)
 
 
+def test_what_is_shared_takes_no_steering(trial: Trial) -> None:
+    with pytest.raises(ValueError, match="without steering"):
+        trial.explore(
+            st.nothing(), lambda history: HELD, steering=lambda session: None, shared=True
+        )
+
+
 def test_a_violation_that_does_not_repeat_is_a_violation(trial: Trial) -> None:
     findings = iter([HELD, HELD, FALSE])
     with pytest.raises(Falsified, match="a reason"):
