@@ -434,7 +434,8 @@ class Coordinator(abc.ABC):
         """Have ``callback(MemberJoinedGroup)`` called for each member that joins from now.
 
         Callbacks are called by :meth:`run_watchers`. A stay that begins and ends between
-        two runs may go unreported; every change that lasts is reported, once.
+        two runs may go unreported; every change that lasts is reported, once to each watch:
+        a callback that watches twice is called twice, until one of them is undone.
 
         :raises GroupNotCreated: there is no such group
         """

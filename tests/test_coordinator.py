@@ -10,7 +10,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from conformance.coordination import DriverOptions, Feature, OperationTimedOut, ToozError
+from conformance.coordination import (
+    DriverOptions,
+    Feature,
+    OperationTimedOut,
+    ToozError,
+    WatchCallbackNotFound,
+)
 from conformance.coordination import NotImplemented as Lacking
 from tests import featureless
 
@@ -120,6 +126,23 @@ def test_an_election_of_a_former_life_is_not_reported() -> None:
     one.unwatch_elected_as_leader(b"second", one._watches._watches[1].callback)
     one.run_elect_coordinator()
     assert told == [b"first", b"first"]
+    one.stop()
+
+
+def test_a_callback_that_watches_twice_is_two_watches() -> None:
+    one, told = Elected(), []
+    one.answer.set()
+    one.start()
+    for _ in range(2):
+        one.watch_elected_as_leader(b"group", told.append)
+    for times in (2, 1):
+        one.run_elect_coordinator()
+        assert len(told) == times
+        told.clear()
+        one.stand_down_group_leader(b"group")
+        one.unwatch_elected_as_leader(b"group", told.append)
+    with pytest.raises(WatchCallbackNotFound):
+        one.unwatch_elected_as_leader(b"group", told.append)
     one.stop()
 
 

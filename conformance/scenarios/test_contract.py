@@ -6,6 +6,7 @@ compares each answer with that of the models.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -45,7 +46,7 @@ class _Contract(RuleBasedStateMachine):
         self.model = Coordination()
         self.state: Any = self.model.initial
         self.started = {0: True, 1: True}
-        self.watched: set[tuple[int, bytes]] = set()
+        self.watched: Counter[tuple[int, bytes]] = Counter()
 
     def has(self, *names: str) -> bool:
         """Whether the driver has the methods behind these steps."""
@@ -144,16 +145,16 @@ class _Contract(RuleBasedStateMachine):
         """Watch a group's members, or stop it."""
         operation = self.call(client, Step(name, group))
         if name == "unwatch":
-            missing = (client, group) not in self.watched
-            self.compare(operation, Answer(None, "WatchCallbackNotFound" if missing else None))
-            self.watched.discard((client, group))
+            watched = self.watched[client, group]
+            self.compare(operation, Answer(None, None if watched else "WatchCallbackNotFound"))
+            self.watched[client, group] = max(0, watched - 1)
         elif not self.started[client]:
             self.compare(operation, _STOPPED)
         else:
             exists = self.advance(client, Step("get_members", group)).error is None
             self.compare(operation, Answer(None, None if exists else "GroupNotCreated"))
             if exists:
-                self.watched.add((client, group))
+                self.watched[client, group] += 1
 
     # -- life ---------------------------------------------------------------------
 
