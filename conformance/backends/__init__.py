@@ -80,6 +80,9 @@ class Spare(Protocol):
         It is gone when this returns.
         """
 
+    def last_words(self) -> str:
+        """Return how it ended, if it did, and what it wrote last."""
+
 
 @dataclass(frozen=True)
 class Backend:

@@ -92,11 +92,10 @@ def run(
     return done.stdout
 
 
-def logs(container: str) -> str:
+def logs(container: str, lines: int = 5) -> str:
     """Return the last lines that a container's program wrote, on either stream."""
-    return run(
-        ["sh", "-c", 'exec docker logs --tail 5 "$0" 2>&1', container], seconds=_ASKING_SECONDS
-    ).decode(errors="replace")
+    ask = ["sh", "-c", 'exec docker logs --tail "$1" "$0" 2>&1', container, str(lines)]
+    return run(ask, seconds=_ASKING_SECONDS).decode(errors="replace")
 
 
 @contextlib.contextmanager

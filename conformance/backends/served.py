@@ -38,6 +38,9 @@ _READY_SECONDS = 120.0
 _ASK_AGAIN_SECONDS = 0.1
 """How long to wait before a server that does not answer yet is asked again."""
 
+_LAST_LINES = 40
+"""How many lines of a server that ended are shown: those of a crash are many."""
+
 _MAKING_SECONDS = 60.0
 """How long a container may take to be made."""
 
@@ -223,6 +226,11 @@ class _Spare:
         else:
             patience = f"{_ENDING_SECONDS:.0f}"
             docker("stop", "--time", patience, self._container, seconds=2 * _ENDING_SECONDS)
+
+    def last_words(self) -> str:
+        template = "{{.State.Status}}, exit code {{.State.ExitCode}}, at {{.State.FinishedAt}}"
+        state = docker("inspect", "--format", template, self._container)
+        return f"{state}; it wrote last:\n{logs(self._container, _LAST_LINES)}"
 
 
 def _digest(image: str) -> str:

@@ -54,6 +54,7 @@ def test_the_second_server_restarts_and_belongs_to_the_run(conformance_settings:
                 processes.append(spare.process)
                 spare.stop(kill=kill)
                 assert spare.process is None, name
+            assert spare.last_words().startswith("exited, exit code 137"), name
             assert None not in processes, name
             assert len(set(processes)) == 2, name
     label = f"label={RUN_LABEL}={conformance_settings.run_id}"
