@@ -102,7 +102,10 @@ class SeesOthersLate(FileDriver):
 
 
 class _AlternatingSession(Session):
-    """A session whose every third view is older than the one before it."""
+    """A session whose every third view is older than the one before it.
+
+    The newer one takes a while to come, so that others write in between.
+    """
 
     def __init__(self, medium: Medium, timeout: float) -> None:
         self._looking = threading.Lock()
@@ -112,6 +115,8 @@ class _AlternatingSession(Session):
     def read(self, concerned: Concerned = _nobody) -> Registry:
         with self._looking:
             if len(self._views) < 2:
+                if self._views:
+                    time.sleep(WINDOW)
                 self._views.append(super().read())
                 seen = self._views[-1]
             else:
