@@ -81,7 +81,7 @@ class Spare(Protocol):
         """
 
     def last_words(self) -> str:
-        """Return how it ended, if it did, and what it wrote last."""
+        """Return its state, how it ended if it did, and what it wrote last."""
 
 
 @dataclass(frozen=True)

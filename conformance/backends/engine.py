@@ -22,7 +22,7 @@ __all__ = [
     "compose_command",
     "docker",
     "engine_obstacle",
-    "logs",
+    "last_words",
     "remove_run",
     "run",
     "turn",
@@ -33,6 +33,12 @@ RUN_LABEL = "coordination-conformance.run"
 
 Say = Callable[[str], None]
 """Tells the user what takes a while, or was decided for them."""
+
+_STATE = (
+    "{{.State.Status}}{{if not .State.Running}}, exit code {{.State.ExitCode}},"
+    " at {{.State.FinishedAt}}{{end}}"
+)
+"""What the engine is to say of a container's state."""
 
 _ASKING_SECONDS = 20.0
 """How long the engine may take to answer a question."""
@@ -92,10 +98,14 @@ def run(
     return done.stdout
 
 
-def logs(container: str, lines: int = 5) -> str:
-    """Return the last lines that a container's program wrote, on either stream."""
-    ask = ["sh", "-c", 'exec docker logs --tail "$1" "$0" 2>&1', container, str(lines)]
-    return run(ask, seconds=_ASKING_SECONDS).decode(errors="replace")
+def last_words(container: str) -> str:
+    """Return a container's state, how it ended if it did, and what its program wrote last.
+
+    Those of a crash are many lines; it may have written them on either stream.
+    """
+    ask = ["sh", "-c", 'exec docker logs --tail 40 "$0" 2>&1', container]
+    said = run(ask, seconds=_ASKING_SECONDS).decode(errors="replace")
+    return f"{docker('inspect', '--format', _STATE, container)}, and said last: {said or 'nothing'}"
 
 
 @contextlib.contextmanager

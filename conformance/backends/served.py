@@ -19,7 +19,7 @@ from conformance.backends.engine import (
     compose_command,
     docker,
     engine_obstacle,
-    logs,
+    last_words,
     remove_run,
     run,
 )
@@ -37,9 +37,6 @@ _READY_SECONDS = 120.0
 
 _ASK_AGAIN_SECONDS = 0.1
 """How long to wait before a server that does not answer yet is asked again."""
-
-_LAST_LINES = 40
-"""How many lines of a server that ended are shown: those of a crash are many."""
 
 _MAKING_SECONDS = 60.0
 """How long a container may take to be made."""
@@ -186,10 +183,9 @@ def _when_ready(service: Service, container: str, host: str, port: int) -> str:
         except Exception as error:
             state = docker("inspect", "--format", "{{.State.Status}}", container)
             if state != "running" or time.monotonic() > end:
-                said = logs(container)
                 raise EngineFailed(
                     f"{service.name} does not answer on {host}:{port} ({error}); its container "
-                    f"is {state}, and said last: {said or 'nothing'}"
+                    f"is {last_words(container)}"
                 ) from error
             time.sleep(_ASK_AGAIN_SECONDS)
 
@@ -228,9 +224,7 @@ class _Spare:
             docker("stop", "--time", patience, self._container, seconds=2 * _ENDING_SECONDS)
 
     def last_words(self) -> str:
-        template = "{{.State.Status}}, exit code {{.State.ExitCode}}, at {{.State.FinishedAt}}"
-        state = docker("inspect", "--format", template, self._container)
-        return f"{state}; it wrote last:\n{logs(self._container, _LAST_LINES)}"
+        return last_words(self._container)
 
 
 def _digest(image: str) -> str:

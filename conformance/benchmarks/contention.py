@@ -284,27 +284,24 @@ def _awaited(
     latest = np.maximum.accumulate([_end(o) for o in acquires])
     in_order = sorted(grants, key=_end)
     granted = np.array([_end(o) for o in in_order], dtype=np.int64)
-    after_change = _after_change(in_order)
+    of_another = _next_of_another(in_order)
     found = []
     for release in releases:
         begun = int(np.searchsorted(calls, release.call))  # acquires called before it
         following = int(np.searchsorted(granted, release.call, side="right"))
         if begun and latest[begun - 1] > release.call and following < len(in_order):
-            to_anybody = in_order[following]
-            to_another = (
-                to_anybody if to_anybody.client != release.client else after_change[following]
-            )
-            found.append(_Awaited(release, to_anybody, to_another))
+            # The grant before it is that of the hold which the release ends.
+            found.append(_Awaited(release, in_order[following], of_another[following - 1]))
     return found
 
 
-def _after_change(grants: Sequence[Operation]) -> list[Operation | None]:
+def _next_of_another(grants: Sequence[Operation]) -> list[Operation | None]:
     """Return, for each of the grants, the next one of another client, if there is any."""
     found: list[Operation | None] = [None] * len(grants)
     for number in reversed(range(len(grants) - 1)):
         following = grants[number + 1]
-        changes = following.client != grants[number].client
-        found[number] = following if changes else found[number + 1]
+        is_another = following.client != grants[number].client
+        found[number] = following if is_another else found[number + 1]
     return found
 
 

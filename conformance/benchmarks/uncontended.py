@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,18 @@ from conformance.trial import Place
 
 __all__ = ["Uncontended"]
 
-_FLOOR = ""
-"""What stands for the floor where things are by implementation; none is called so."""
+
+@dataclass(frozen=True)
+class _Life:
+    """What was timed in turns of the coordinators of one life.
+
+    ``others`` are those beside, of which ``reasons`` tell why one has no figures.
+    """
+
+    subject: Timed
+    floor: Timed | None
+    others: dict[str, Timed]
+    reasons: dict[str, str]
 
 
 class Uncontended:
@@ -86,50 +96,42 @@ class Uncontended:
             self._in_turns(prepare)
 
     def _in_turns(self, prepare: Prepare) -> None:
-        name = self._place.driver.implementation
-        beside = dict(self._beside)
-        lives: dict[str, list[Timed]] = defaultdict(list)
+        beside: Beside = self._beside
+        lives: list[_Life] = []
         for _ in range(self._effort.lives):
-            timed = self._live(prepare, beside)
-            for one, its in timed.items():
-                lives[one].append(its)
-            if timed[name].failed is not None:
+            lives.append(self._live(prepare, beside))
+            beside = {**beside, **lives[-1].reasons}
+            if lives[-1].subject.failed is not None:
                 break
-        subject = joined(lives[name])
-        least = joined(lives[_FLOOR]) if _FLOOR in lives else None
+        subject = joined([life.subject for life in lives])
+        floors = [life.floor for life in lives if life.floor is not None]
+        least = joined(floors) if floors else None
         if least is not None and least.failed is not None:
             raise least.failed
-        ours = self._result(name, subject, least)
+        ours = self._result(self._place.driver.implementation, subject, least)
         self._record(ours)
-        for other, reason in beside.items():
+        for name, reason in beside.items():
             if isinstance(reason, str):
-                self._record(self._invalid(other, subject.what, reason))
+                self._record(self._invalid(name, subject.what, reason))
             else:
-                theirs = self._result(other, joined(lives[other]), least)
+                theirs = self._result(name, joined([life.others[name] for life in lives]), least)
                 self._record(relative_to(ours, theirs, "call"))
         if subject.failed is not None:
             raise subject.failed
 
-    def _live(self, prepare: Prepare, beside: dict[str, Place | str]) -> dict[str, Timed]:
-        """Time a call of new coordinators in turns with its floor; return it by whose it is.
-
-        :param beside: those that stand beside; for one that turns out to be no good, the
-            reason takes its place
-        """
+    def _live(self, prepare: Prepare, beside: Beside) -> _Life:
+        """Time the calls of new coordinators in turns with their floor."""
         place = self._place
         with Side(place) as side, open_floors(place.backend, place.url, self._run_id) as floors:
             call, others = prepare(side), Others(beside, prepare)
-            calls = {place.driver.implementation: call, **others.calls}
-            if call.what in floors:
-                calls[_FLOOR] = floors[call.what]
-            effort = self._effort.of_one_life
-            timed = dict(zip(calls, take_turns(list(calls.values()), effort), strict=True))
+            floor = [floors[call.what]] if call.what in floors else []
+            calls = [call, *floor, *others.calls.values()]
+            subject, *timed = take_turns(calls, self._effort.of_one_life)
             others.stop()
-        beside |= others.reasons
-        for other in others.calls:
-            if (failed := timed[other].failed) is not None:
-                beside[other] = spelled(failed)
-        return timed
+        least = timed.pop(0) if floor else None
+        by_name = dict(zip(others.calls, timed, strict=True))
+        failed = {name: spelled(its.failed) for name, its in by_name.items() if its.failed}
+        return _Life(subject, least, by_name, others.reasons | failed)
 
     def _result(self, implementation: str, timed: Timed, least: Timed | None) -> Benchmark:
         if timed.failed is not None:

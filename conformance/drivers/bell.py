@@ -33,9 +33,9 @@ _FUTEX_WAIT, _FUTEX_WAKE = 0, 1
 
 _EVERYBODY = 0x7FFFFFFF
 
-_OWN_TIME = 10
-"""How much longer than it last took to give way nobody gives way again. On busy processors
-others than the one who was woken are served first, for milliseconds."""
+_KEEPS_FACTOR = 10
+"""How many times as long as it was given away who gave way keeps the processor before it gives
+way again. On busy ones others than who was woken are served first, for milliseconds."""
 
 _CALL_NUMBERS = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "ppc64le": 221, "s390x": 238}
 """The number of futex(2) for programs of 64 bits, by machine (unistd.h of Linux 6.1)."""
@@ -168,12 +168,12 @@ class Bell:
             self._wake(count)  # those who joined while it was wanted
 
     def _give_way(self) -> None:
-        """Let others have the processor, unless that took too much of the time lately."""
+        """Give the processor away, unless that took too much of the time lately."""
         began = time.monotonic()
         if began >= self._keeps_until:
             os.sched_yield()
             ended = time.monotonic()
-            self._keeps_until = ended + _OWN_TIME * (ended - began)
+            self._keeps_until = ended + _KEEPS_FACTOR * (ended - began)
 
     def _wake(self, count: int) -> int:
         """Wake so many at most, and those who are about to wait; return how many slept."""

@@ -127,11 +127,8 @@ def spare(trial: Trial, conformance_settings: Settings, restarted: set[str]) -> 
         found.wait_ready()
         yield found
         if found.process is None:
-            pytest.fail(
-                f"the second server of {trial.place.backend} is down after the test: "
-                f"{found.last_words()}",
-                pytrace=False,
-            )
+            name = trial.place.backend
+            pytest.fail(f"the second server of {name} is {found.last_words()}", pytrace=False)
 
 
 @_about_restarts

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.backends.engine import RUN_LABEL, docker, logs
+from conformance.backends.engine import RUN_LABEL, docker, last_words
 from conformance.gate import Settings
 
 __all__ = ["OwnServer", "own_server", "until_answer"]
@@ -89,7 +89,7 @@ def until_answer(server: OwnServer, ask: Callable[[], object]) -> None:
         except Exception:
             state = docker("inspect", "--format", "{{.State.Status}}", server.container)
             if state != "running" or time.monotonic() > end:
-                pytest.fail(f"the container is {state}, and said last: {logs(server.container)}")
+                pytest.fail(f"the container is {last_words(server.container)}")
             time.sleep(_ASK_AGAIN_SECONDS)
         else:
             return
