@@ -183,6 +183,7 @@ def test_several_turns_have_the_samples_of_all_and_the_time_of_all() -> None:
     found = together([contention(PASSED_ON, 2, 1.0), contention(PASSED_ON, 2, 1.0)])
     assert found.hand_offs.tolist() == [30, 50, 30, 50]
     assert found.take_backs.size == 0
+    assert found.awaited == 4
     assert found.figures["share handed to another client"] == 1.0
     assert found.figures["grants per second"] == pytest.approx(3 / 305e-9)
 
